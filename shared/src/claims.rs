@@ -1,0 +1,78 @@
+//! The claims of an access token (RFC 9068 §2.2, with the roles, session and permissions of this platform).
+
+use serde::{Deserialize, Serialize};
+
+/// What an access token says. Times are whole seconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessClaims {
+    /// Issuer (RFC 7519 §4.1.1).
+    pub iss: String,
+    /// The services the token is meant for (RFC 7519 §4.1.3).
+    pub aud: Audience,
+    /// The user id.
+    pub sub: String,
+    /// The first second in which the token is no longer valid.
+    pub exp: i64,
+    /// The first second in which the token is valid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nbf: Option<i64>,
+    /// When the token was issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iat: Option<i64>,
+    /// Token id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// `first-party`, or the service client that the token was issued to (RFC 8693 §4.3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// The login session: the handle by which a token is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// The permissions that the roles grant, space-separated (RFC 8693 §4.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// How the user authenticated (RFC 8176): `pwd`, `otp`, `api_key`.
+    #[serde(default)]
+    pub amr: Vec<String>,
+    /// When the user authenticated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<i64>,
+}
+
+impl AccessClaims {
+    /// The permissions in `scope`, in the order in which they were granted.
+    pub fn permissions(&self) -> impl Iterator<Item = &str> {
+        self.scope.as_deref().unwrap_or_default().split_ascii_whitespace()
+    }
+
+    pub fn has_permission(&self, permission: &str) -> bool {
+        self.permissions().any(|granted| granted == permission)
+    }
+
+    pub fn has_role(&self, role: &str) -> bool {
+        self.roles.iter().any(|held| held == role)
+    }
+}
+
+/// The `aud` claim: one string, or an array of them (RFC 7519 §4.1.3).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Audience {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Audience {
+    pub fn contains(&self, audience: &str) -> bool {
+        match self {
+            Self::One(one) => one == audience,
+            Self::Many(many) => many.iter().any(|entry| entry == audience),
+        }
+    }
+}

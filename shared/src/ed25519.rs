@@ -1,0 +1,144 @@
+//! Strict Ed25519 verification (RFC 8032 §5.1.7 without cofactor, as `verify_strict` in ed25519-dalek):
+//! canonical S, canonical R, no small-order A or R, and the key itself canonical.
+//!
+//! Everything here is public data, so variable time is right.
+
+use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
+use curve25519_dalek::scalar::Scalar;
+use sha2::{Digest, Sha512};
+
+/// A public key, decoded once when it is loaded.
+#[derive(Debug, Clone)]
+pub struct VerifyingKey {
+    encoded: [u8; 32],
+    minus_a: EdwardsPoint,
+}
+
+/// Why 32 bytes are not a public key that anyone should trust.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidKey {
+    #[error("not a point on the curve")]
+    NotOnCurve,
+    #[error("not the canonical encoding of its point")]
+    NotCanonical,
+    #[error("a small-order point, for which signatures can be made without a secret")]
+    SmallOrder,
+}
+
+impl VerifyingKey {
+    /// Decodes a public key (RFC 8032 §5.1.3).
+    ///
+    /// # Errors
+    /// Refuses what is not on the curve, not canonical, or of small order.
+    pub fn from_bytes(encoded: &[u8; 32]) -> Result<Self, InvalidKey> {
+        let a = CompressedEdwardsY(*encoded).decompress().ok_or(InvalidKey::NotOnCurve)?;
+        if a.is_small_order() {
+            return Err(InvalidKey::SmallOrder);
+        }
+        if a.compress().as_bytes() != encoded {
+            return Err(InvalidKey::NotCanonical);
+        }
+        Ok(Self { encoded: *encoded, minus_a: -a })
+    }
+
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.encoded
+    }
+
+    /// Whether `signature` (R then S, 64 bytes) is this key's signature of `message`.
+    pub fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        let Some((r, s)) = split(signature) else { return false };
+        let Some(s) = Option::<Scalar>::from(Scalar::from_canonical_bytes(*s)) else { return false };
+        if SMALL_ORDER.contains(r) {
+            return false;
+        }
+        let k = Sha512::new().chain_update(r).chain_update(self.encoded).chain_update(message).finalize();
+        let k = Scalar::from_bytes_mod_order_wide(&k.into());
+        // R = [S]B − [k]A. Encoding the right side and comparing bytes also proves that R was canonical.
+        let expected = EdwardsPoint::vartime_double_scalar_mul_basepoint(&k, &self.minus_a, &s);
+        expected.compress().as_bytes() == r
+    }
+}
+
+impl PartialEq for VerifyingKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.encoded == other.encoded
+    }
+}
+
+impl Eq for VerifyingKey {}
+
+fn split(signature: &[u8; 64]) -> Option<(&[u8; 32], &[u8; 32])> {
+    let (r, rest) = signature.split_first_chunk()?;
+    Some((r, rest.first_chunk()?))
+}
+
+/// The canonical encodings of the eight points of small order. R is compared with them as bytes; another
+/// encoding of the same points is refused as not canonical.
+const SMALL_ORDER: [[u8; 32]; 8] = {
+    const fn y(low: u8, middle: u8, high: u8) -> [u8; 32] {
+        let mut bytes = [middle; 32];
+        let [first, .., last] = &mut bytes;
+        *first = low;
+        *last = high;
+        bytes
+    }
+    const OCTIC: [u8; 32] = [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a,
+        0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+    ];
+    const MINUS_OCTIC: [u8; 32] = [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5,
+        0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+    ];
+    const fn negative(mut bytes: [u8; 32]) -> [u8; 32] {
+        let [.., last] = &mut bytes;
+        *last |= 0x80;
+        bytes
+    }
+    [
+        y(1, 0, 0),          // the identity
+        y(0xec, 0xff, 0x7f), // order 2
+        y(0, 0, 0),          // order 4
+        y(0, 0, 0x80),       // order 4
+        OCTIC,               // order 8
+        negative(OCTIC),
+        MINUS_OCTIC,
+        negative(MINUS_OCTIC),
+    ]
+};
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use curve25519_dalek::constants::EIGHT_TORSION;
+
+    use super::*;
+
+    #[test]
+    fn knows_every_point_of_small_order() {
+        let torsion: BTreeSet<_> = EIGHT_TORSION.iter().map(|p| p.compress().to_bytes()).collect();
+        assert_eq!(torsion, SMALL_ORDER.into_iter().collect());
+    }
+
+    #[test]
+    fn refuses_keys_of_small_order() {
+        for encoded in SMALL_ORDER {
+            assert_eq!(VerifyingKey::from_bytes(&encoded), Err(InvalidKey::SmallOrder));
+        }
+    }
+
+    #[test]
+    fn refuses_every_key_whose_encoding_is_not_canonical() {
+        // y in p..2^255 encodes y − p a second time; with either sign bit.
+        for low in 0xed..=0xff_u8 {
+            for high in [0x7f, 0xff] {
+                let mut encoded = [0xff; 32];
+                encoded[0] = low;
+                encoded[31] = high;
+                assert!(VerifyingKey::from_bytes(&encoded).is_err(), "{low:x} {high:x}");
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! JSON Web Keys (RFC 7517) as far as this platform has them: Ed25519 public keys (RFC 8037 §2).
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+
+use crate::{InvalidKeyring, VerifyingKey};
+
+/// One key of a set, as it stands in the document.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Jwk {
+    kty: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    crv: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    x: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kid: Option<String>,
+    #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
+    usage: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alg: Option<String>,
+    /// Read so that a private key can be refused; never kept, never written.
+    #[serde(default, skip_serializing)]
+    d: Option<IgnoredAny>,
+}
+
+/// A JWK Set (RFC 7517 §5).
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct JwkSet {
+    pub keys: Vec<Jwk>,
+}
+
+impl Jwk {
+    /// The published form of a signing key's public half.
+    pub fn ed25519(kid: &str, key: &VerifyingKey) -> Self {
+        Self {
+            kty: "OKP".into(),
+            crv: Some("Ed25519".into()),
+            x: Some(Base64UrlUnpadded::encode_string(key.as_bytes())),
+            kid: Some(kid.into()),
+            usage: Some("sig".into()),
+            alg: Some("EdDSA".into()),
+            d: None,
+        }
+    }
+
+    /// The key id and key, or `None` for a key of another kind or use, which RFC 7517 §5 says to ignore.
+    pub(crate) fn verifying_key(&self) -> Result<Option<(&str, VerifyingKey)>, InvalidKeyring> {
+        let ours = self.kty == "OKP"
+            && self.crv.as_deref() == Some("Ed25519")
+            && self.usage.as_deref().is_none_or(|usage| usage == "sig")
+            && self.alg.as_deref().is_none_or(|alg| matches!(alg, "EdDSA" | "Ed25519"));
+        if !ours {
+            return Ok(None);
+        }
+        let kid = self.kid.as_deref().ok_or(InvalidKeyring::NoKid)?;
+        if self.d.is_some() {
+            return Err(InvalidKeyring::PrivateKey { kid: kid.into() });
+        }
+        let mut encoded = [0; 32];
+        let x = self.x.as_deref().unwrap_or_default();
+        match Base64UrlUnpadded::decode(x, &mut encoded) {
+            Ok(bytes) if bytes.len() == 32 => {}
+            _ => return Err(InvalidKeyring::NotAKey { kid: kid.into() }),
+        }
+        let key = VerifyingKey::from_bytes(&encoded)
+            .map_err(|source| InvalidKeyring::Key { kid: kid.into(), source })?;
+        Ok(Some((kid, key)))
+    }
+}
