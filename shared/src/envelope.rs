@@ -4,7 +4,6 @@
 //! jwt-compact's own parser is not used here: it takes `1.5` for a time, does not see a repeated member, and
 //! copies every claim twice. `tests/agreement.rs` holds this parser against it.
 
-
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
