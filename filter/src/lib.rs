@@ -1,1 +1,29 @@
-//! placeholder
+//! The Countersign edge: a proxy-wasm plugin that decides for every request whether Envoy may forward it.
+//!
+//! Everything but [`plugin`] is free of the host: plain values in, plain values out, `now` as an argument. The
+//! way of a request is `RequestView` → `Target` → `Rule` → `Presented` → `Principal` → `Verdict`. Nothing here
+//! may panic on input, because a trap kills every stream of an Envoy worker.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod cache;
+pub mod config;
+pub mod credential;
+pub mod edge;
+pub mod plugin;
+pub mod policy;
+pub mod principal;
+pub mod request;
+pub mod sync;
+pub mod tally;
+pub mod verdict;

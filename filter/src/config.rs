@@ -1,0 +1,80 @@
+//! The plugin's configuration, in two stages: the document as it is written, then a value that is sound.
+//!
+//! Nothing is guessed: an unknown field, a missing one and a value out of bounds are errors that name their path.
+
+use std::fmt;
+
+use countersign_claims::Keyring;
+
+use crate::policy::Policy;
+use crate::sync::Pace;
+
+mod document;
+mod duration;
+mod rules;
+
+/// A configuration that can be served with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Value of `iss`, and the realm of challenges.
+    pub issuer: String,
+    /// One of these must be in `aud`.
+    pub audiences: Vec<String>,
+    /// Seconds granted on both ends of a token's life.
+    pub clock_skew: i64,
+    pub keys: KeySources,
+    pub cache_bytes: usize,
+    /// Whether upstreams get the `Authorization` header where a rule looked at credentials.
+    pub forward_authorization: bool,
+    pub policy: Policy,
+}
+
+/// Where keys come from; at least one source is there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeySources {
+    pub inline: Keyring,
+    pub remote: Option<RemoteKeys>,
+}
+
+/// A JWK Set that an Envoy cluster serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteKeys {
+    pub cluster: String,
+    pub path: String,
+    pub pace: Pace,
+}
+
+/// Why a configuration is refused: where, and what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidConfig {
+    /// Such as `rules[2].match.path`; `.` for the document itself.
+    pub path: String,
+    pub reason: String,
+}
+
+impl InvalidConfig {
+    fn at(path: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { path: path.into(), reason: reason.into() }
+    }
+}
+
+impl fmt::Display for InvalidConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.reason)
+    }
+}
+
+impl std::error::Error for InvalidConfig {}
+
+impl Config {
+    /// Reads the JSON that Envoy hands to the plugin.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its path.
+    pub fn parse(json: &[u8]) -> Result<Self, InvalidConfig> {
+        document::Document::parse(json)?.validate()
+    }
+}
+
+#[cfg(test)]
+mod tests;

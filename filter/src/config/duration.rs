@@ -1,0 +1,67 @@
+//! Durations as people write them: a whole number and a unit, `30s`.
+
+use std::time::Duration;
+
+use super::InvalidConfig;
+
+/// Parses `200ms`, `30s`, `5m` or `1h`, and holds it to the given bounds.
+pub(super) fn parse(
+    path: &str,
+    text: &str,
+    least: Duration,
+    most: Duration,
+) -> Result<Duration, InvalidConfig> {
+    let duration = read(text).ok_or_else(|| {
+        InvalidConfig::at(
+            path,
+            format!("{text:?} is not a duration such as \"200ms\", \"30s\", \"5m\" or \"1h\""),
+        )
+    })?;
+    if duration < least || duration > most {
+        return Err(InvalidConfig::at(path, format!("must be between {least:?} and {most:?}")));
+    }
+    Ok(duration)
+}
+
+fn read(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let number: u64 = number.parse().ok()?;
+    let seconds = match unit {
+        "ms" => return Some(Duration::from_millis(number)),
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    Some(Duration::from_secs(number.checked_mul(seconds)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_number_and_a_unit_and_nothing_else() {
+        assert_eq!(read("200ms"), Some(Duration::from_millis(200)));
+        assert_eq!(read("0s"), Some(Duration::ZERO));
+        assert_eq!(read("30s"), Some(Duration::from_secs(30)));
+        assert_eq!(read("5m"), Some(Duration::from_secs(300)));
+        assert_eq!(read("1h"), Some(Duration::from_secs(3600)));
+        for text in [
+            "",
+            "s",
+            "30",
+            "30 s",
+            "-1s",
+            "+1s",
+            "1.5s",
+            "1d",
+            "1h30m",
+            "99999999999999999999s",
+            "9999999999999999999h",
+        ] {
+            assert_eq!(read(text), None, "{text:?}");
+        }
+    }
+}

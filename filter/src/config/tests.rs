@@ -1,0 +1,184 @@
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::policy::{Access, Mode, PathMatch};
+
+fn minimal() -> Value {
+    json!({
+        "issuer": "user_service",
+        "audiences": ["trading_platform"],
+        "keys": {"remote": {"cluster": "issuer", "path": "/.well-known/jwks.json"}},
+        "rules": [{"name": "api", "match": {"prefix": "/api/"}, "allow": "authenticated"}],
+    })
+}
+
+fn parse(document: &Value) -> Result<Config, String> {
+    Config::parse(document.to_string().as_bytes()).map_err(|error| error.to_string())
+}
+
+/// The minimal document with the value at a JSON pointer set.
+fn with(pointer: &str, value: Value) -> Value {
+    let mut document = minimal();
+    let (parent, field) = pointer.rsplit_once('/').unwrap();
+    document.pointer_mut(parent).unwrap()[field] = value;
+    document
+}
+
+#[test]
+fn leaves_out_mean_safe_defaults() {
+    let config = parse(&minimal()).unwrap();
+    assert_eq!(config.clock_skew, 30);
+    assert_eq!(config.cache_bytes, 8 << 20);
+    assert!(config.forward_authorization);
+    let remote = config.keys.remote.unwrap();
+    assert_eq!((remote.pace.refresh, remote.pace.timeout), (Duration::from_secs(60), Duration::from_secs(5)));
+    let rule = &config.policy.rules()[0];
+    assert!(rule.accepted.bearer && rule.accepted.query.is_empty() && !rule.accepted.subprotocol);
+    assert_eq!(rule.mode, Mode::Enforce);
+    assert!(rule.matcher.methods.is_empty() && !rule.matcher.websocket);
+}
+
+#[test]
+fn reads_every_field() {
+    let config = parse(&json!({
+        "issuer": "i", "audiences": ["a", "b"], "clock_skew": "0s",
+        "keys": {
+            "inline": {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k",
+                                 "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]},
+            "remote": {"cluster": "c", "path": "/jwks", "refresh": "5m", "timeout": "200ms"},
+        },
+        "cache": {"max_bytes": 0},
+        "forward_authorization": false,
+        "rules": [
+            {"name": "login", "match": {"path": "/v1/auth/login", "methods": ["POST"]}, "allow": "anyone"},
+            {"name": "quotes", "match": {"prefix": "/ws/", "upgrade": "websocket"},
+             "credentials": ["bearer", "query:token", "subprotocol"], "allow": "authenticated", "mode": "observe"},
+            {"name": "alerts", "match": {"prefix": "/alerts"}, "allow": {"permission": ["alerts:read", "alerts:write"]}},
+            {"name": "admin", "match": {"prefix": "/admin"}, "allow": {"role": "admin"}, "mode": "enforce"},
+        ],
+    }))
+    .unwrap();
+    assert_eq!(config.keys.inline.kids().collect::<Vec<_>>(), ["k"]);
+    assert_eq!((config.clock_skew, config.cache_bytes, config.forward_authorization), (0, 0, false));
+    let [login, quotes, alerts, admin] = config.policy.rules() else { panic!("four rules") };
+    assert_eq!(login.matcher.path, PathMatch::Exact("/v1/auth/login".into()));
+    assert_eq!(login.access, Access::Anyone);
+    assert!(quotes.accepted.subprotocol && quotes.matcher.websocket && quotes.mode == Mode::Observe);
+    assert_eq!(config.policy.query_names(), ["token".into()]);
+    assert_eq!(alerts.access, Access::Permissions(vec!["alerts:read".into(), "alerts:write".into()]));
+    assert_eq!(admin.access, Access::Roles(vec!["admin".into()]));
+}
+
+#[test]
+fn every_error_names_its_path() {
+    let rule = |pointer: &str, value: Value| with(&format!("/rules/0/{pointer}"), value);
+    let cases = [
+        (with("/isuer", json!("x")), "isuer"),
+        (with("/issuer", json!(7)), "issuer"),
+        (with("/issuer", json!("")), "issuer"),
+        (with("/issuer", json!("a\"b")), "issuer"),
+        (with("/audiences", json!([])), "audiences"),
+        (with("/audiences", json!(["a", ""])), "audiences[1]"),
+        (with("/clock_skew", json!("30")), "clock_skew"),
+        (with("/clock_skew", json!(30)), "clock_skew"),
+        (with("/clock_skew", json!("500ms")), "clock_skew"),
+        (with("/clock_skew", json!("11m")), "clock_skew"),
+        (with("/keys", json!({})), "keys"),
+        (with("/keys", json!({"inline": {"keys": []}})), "keys"),
+        (
+            with("/keys/inline", json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": "AA"}]})),
+            "keys.inline",
+        ),
+        (with("/keys/inline", json!({"keys": [{"kty": 1}]})), "keys.inline.keys[0].kty"),
+        (with("/keys/remote/clutser", json!("x")), "keys.remote.clutser"),
+        (with("/keys/remote/cluster", json!("")), "keys.remote.cluster"),
+        (with("/keys/remote/path", json!("jwks")), "keys.remote.path"),
+        (with("/keys/remote/refresh", json!("0s")), "keys.remote.refresh"),
+        (with("/keys/remote/timeout", json!("2m")), "keys.remote.timeout"),
+        (with("/cache", json!({"max_bytes": -1})), "cache.max_bytes"),
+        (with("/cache", json!({"max_bytes": 1_u64 << 31})), "cache.max_bytes"),
+        (with("/forward_authorization", json!("yes")), "forward_authorization"),
+        (with("/revocations", json!({"cluster": "issuer"})), "revocations"),
+        (with("/api_keys", json!({})), "api_keys"),
+        (with("/rules", json!([])), "rules"),
+        (rule("name", json!("a b")), "rules[0].name"),
+        (rule("matches", json!({})), "rules[0].matches"),
+        (rule("match", json!({})), "rules[0].match"),
+        (rule("match", json!({"prefix": "/", "path": "/"})), "rules[0].match"),
+        (rule("match", json!({"prefix": "api"})), "rules[0].match.prefix"),
+        (rule("match", json!({"path": "/a/../b"})), "rules[0].match.path"),
+        (rule("match", json!({"path": "/a%20b"})), "rules[0].match.path"),
+        (rule("match", json!({"path": 1})), "rules[0].match.path"),
+        (rule("match", json!({"prefix": "/", "method": "GET"})), "rules[0].match.method"),
+        (rule("match", json!({"prefix": "/", "methods": []})), "rules[0].match.methods"),
+        (rule("match", json!({"prefix": "/", "methods": ["GET", "post"]})), "rules[0].match.methods[1]"),
+        (rule("match", json!({"prefix": "/", "upgrade": "h2c"})), "rules[0].match.upgrade"),
+        (
+            rule("match", json!({"prefix": "/", "upgrade": "websocket", "methods": ["POST"]})),
+            "rules[0].match.methods",
+        ),
+        (rule("credentials", json!([])), "rules[0].credentials"),
+        (rule("credentials", json!(["bearer", "basic"])), "rules[0].credentials[1]"),
+        (rule("credentials", json!(["query:"])), "rules[0].credentials[0]"),
+        (rule("credentials", json!(["query:a b"])), "rules[0].credentials[0]"),
+        (rule("credentials", json!(["subprotocol"])), "rules[0].credentials[0]"),
+        (rule("credentials", json!(["api_key"])), "rules[0].credentials[0]"),
+        (rule("credentials", json!(["cookie:session"])), "rules[0].credentials[0]"),
+        (rule("allow", json!("everyone")), "rules[0].allow"),
+        (rule("allow", json!({"permission": "a", "role": "b"})), "rules[0].allow"),
+        (rule("allow", json!({"group": "a"})), "rules[0].allow"),
+        (rule("allow", json!({"permission": []})), "rules[0].allow.permission"),
+        (rule("allow", json!({"permission": ["a", ""]})), "rules[0].allow.permission"),
+        (rule("allow", json!({"role": 7})), "rules[0].allow.role"),
+        (rule("mode", json!("shadow")), "rules[0].mode"),
+    ];
+    for (document, path) in cases {
+        let error = parse(&document).expect_err(path);
+        assert!(error.starts_with(&format!("{path}: ")), "expected {path}, got {error}");
+    }
+}
+
+#[test]
+fn a_public_rule_takes_no_credentials() {
+    let mut document = with("/rules/0/allow", json!("anyone"));
+    document["rules"][0]["credentials"] = json!(["bearer"]);
+    assert!(parse(&document).unwrap_err().starts_with("rules[0].credentials: "));
+}
+
+#[test]
+fn two_rules_with_one_name_are_refused() {
+    let mut document = minimal();
+    let again = document["rules"][0].clone();
+    document["rules"].as_array_mut().unwrap().push(again);
+    assert!(parse(&document).unwrap_err().starts_with("rules[1].name: "));
+}
+
+#[test]
+fn what_is_not_one_json_document_is_refused() {
+    for text in ["", "null", "[]", "{", "{} {}", "{\"issuer\": \"a\", \"issuer\": \"b\"}", "\u{feff}{}"] {
+        assert!(Config::parse(text.as_bytes()).is_err(), "{text:?}");
+    }
+    assert!(Config::parse(b"\xff\xfe").is_err());
+    let twice = minimal().to_string() + "{}";
+    assert!(Config::parse(twice.as_bytes()).is_err());
+}
+
+#[test]
+fn the_readme_documents_every_field() {
+    let readme = include_str!("../../README.md");
+    // The fields are taken from serde's own complaint, which lists what it would have taken.
+    for pointer in ["/x", "/keys/x", "/keys/remote/x", "/cache/x", "/rules/0/x", "/rules/0/match/x"] {
+        let mut document = minimal();
+        document["cache"] = json!({"max_bytes": 1});
+        let (parent, field) = pointer.rsplit_once('/').unwrap();
+        document.pointer_mut(parent).unwrap()[field] = json!(1);
+        let error = parse(&document).unwrap_err();
+        let fields: Vec<_> = error.split('`').skip(3).step_by(2).collect();
+        assert!(!fields.is_empty(), "{error}");
+        for field in fields {
+            assert!(readme.contains(&format!("`{field}`")), "{field} ({pointer}) is not in filter/README.md");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Finding the one credential of a request, and taking credentials out of what is logged and forwarded.
+//!
+//! Never decides whether a credential is good, and never picks one of two.
+
+use std::borrow::Cow;
+
+use countersign_claims::Reject;
+
+use crate::request::{Field, RequestView};
+
+pub mod query;
+pub mod subprotocol;
+
+/// The kinds of credential that a rule takes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// `Authorization: Bearer …` (RFC 6750 §2.1).
+    pub bearer: bool,
+    /// Query parameters by name (RFC 6750 §2.3).
+    pub query: Vec<Box<str>>,
+    /// `Sec-WebSocket-Protocol: bearer, …`, for browsers, which can set no other header on a WebSocket.
+    pub subprotocol: bool,
+}
+
+/// What a request carries, wherever it carries it.
+#[derive(Debug)]
+pub struct Presented<'r> {
+    authorization: Authorization<'r>,
+    query: query::Scrubbed<'r>,
+    offer: subprotocol::Offer<'r>,
+}
+
+/// An `Authorization` header (RFC 9110 §11.6.2).
+#[derive(Debug, PartialEq, Eq)]
+enum Authorization<'r> {
+    /// Absent, empty, or of a scheme that is not ours.
+    None,
+    Bearer(&'r [u8]),
+    Several,
+}
+
+impl<'r> Presented<'r> {
+    /// Reads everything that could be a credential. `names` are all the query parameters that any rule takes.
+    pub fn read(view: &RequestView<'r>, target: &'r [u8], names: &[Box<str>]) -> Self {
+        Self {
+            authorization: Authorization::read(view.authorization),
+            query: query::scrub(target, names),
+            offer: subprotocol::Offer::read(&view.protocols),
+        }
+    }
+
+    /// The one credential of a kind in `accepted`. Credentials of other kinds count as not sent.
+    ///
+    /// # Errors
+    /// [`Reject::Missing`] for none, [`Reject::AmbiguousCredentials`] for more than one.
+    pub fn credential(&self, accepted: &Accepted) -> Result<Cow<'r, [u8]>, Reject> {
+        let mut found = Err(Reject::Missing);
+        let mut take = |token: Cow<'r, [u8]>| {
+            found = match found {
+                Err(Reject::Missing) => Ok(token),
+                _ => Err(Reject::AmbiguousCredentials),
+            };
+        };
+        if accepted.bearer {
+            match self.authorization {
+                Authorization::None => {}
+                Authorization::Bearer(token) => take(Cow::Borrowed(token)),
+                Authorization::Several => return Err(Reject::AmbiguousCredentials),
+            }
+        }
+        for (name, value) in &self.query.taken {
+            if accepted.query.iter().any(|accepted| accepted.as_bytes() == *name) && !value.is_empty() {
+                take(value.clone());
+            }
+        }
+        if accepted.subprotocol {
+            self.offer.tokens().for_each(|token| take(Cow::Borrowed(token)));
+        }
+        found
+    }
+
+    /// The target without credentials, or `None` if there was none in it.
+    pub fn scrubbed_target(&mut self) -> Option<Vec<u8>> {
+        self.query.target.take()
+    }
+
+    /// The subprotocols that the upstream may see, or `None` if no credential was among them.
+    pub fn remaining_protocols(&self) -> Option<Vec<u8>> {
+        self.offer.remaining()
+    }
+}
+
+impl<'r> Authorization<'r> {
+    fn read(field: Field<'r>) -> Self {
+        let value = match field {
+            Field::Absent => return Self::None,
+            Field::Several => return Self::Several,
+            Field::One(value) => value,
+        };
+        // Envoy joins repeated headers with a comma, so a comma next to a bearer token means two headers.
+        let mut bearers = value.split(|b| *b == b',').filter_map(|part| bearer(part.trim_ascii()));
+        match bearers.next() {
+            None => Self::None,
+            Some(_) if value.contains(&b',') => Self::Several,
+            Some(b"") => Self::None,
+            Some(token) => Self::Bearer(token),
+        }
+    }
+}
+
+/// What follows the scheme `Bearer`, which is compared without case (RFC 9110 §11.1).
+fn bearer(credentials: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = credentials.split_at_checked(6)?;
+    let separated = rest.first().is_none_or(u8::is_ascii_whitespace);
+    (scheme.eq_ignore_ascii_case(b"bearer") && separated).then(|| rest.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepted(kinds: &str) -> Accepted {
+        Accepted {
+            bearer: kinds.contains("bearer"),
+            query: if kinds.contains("query") { vec!["token".into()] } else { vec![] },
+            subprotocol: kinds.contains("subprotocol"),
+        }
+    }
+
+    fn find(kinds: &str, target: &str, headers: &[(&str, &str)]) -> Result<String, Reject> {
+        let view = RequestView::read(headers.iter().map(|(name, value)| (*name, value.as_bytes())));
+        Presented::read(&view, target.as_bytes(), &["token".into()])
+            .credential(&accepted(kinds))
+            .map(|token| String::from_utf8(token.into_owned()).unwrap())
+    }
+
+    fn authorization(value: &str) -> Result<String, Reject> {
+        find("bearer", "/", &[("authorization", value)])
+    }
+
+    #[test]
+    fn the_scheme_is_compared_without_case() {
+        for value in ["Bearer a.b.c", "bearer a.b.c", "BEARER \t a.b.c ", "bEaReR  a.b.c"] {
+            assert_eq!(authorization(value).as_deref(), Ok("a.b.c"), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn other_schemes_are_no_credential() {
+        for value in
+            ["", "Bearer", "Bearer ", "Basic dTpw", "Bearera.b.c", "a.b.c", "Digest a=\"b\", c=\"d\""]
+        {
+            assert_eq!(authorization(value), Err(Reject::Missing), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn two_authorization_headers_are_ambiguous_however_they_arrive() {
+        let ambiguous = Err(Reject::AmbiguousCredentials);
+        for value in ["Bearer a,Bearer b", "Bearer a, Basic b", "Basic b, Bearer a", "Bearer a,a", "Bearer ,"]
+        {
+            assert_eq!(authorization(value), ambiguous, "{value:?}");
+        }
+        assert_eq!(
+            find("bearer", "/", &[("authorization", "Bearer a"), ("authorization", "Bearer a")]),
+            ambiguous
+        );
+    }
+
+    #[test]
+    fn two_accepted_credentials_are_ambiguous_even_if_equal() {
+        let ambiguous = Err(Reject::AmbiguousCredentials);
+        let header = ("authorization", "Bearer a");
+        assert_eq!(find("bearer query", "/?token=a", &[header]), ambiguous);
+        assert_eq!(find("query", "/?token=a&token=a", &[]), ambiguous);
+        assert_eq!(
+            find("bearer subprotocol", "/", &[header, ("sec-websocket-protocol", "bearer, a")]),
+            ambiguous
+        );
+        let twice = ("sec-websocket-protocol", "bearer, a, bearer, b");
+        assert_eq!(find("subprotocol", "/", &[twice]), ambiguous);
+    }
+
+    #[test]
+    fn kinds_that_the_rule_does_not_take_count_as_not_sent() {
+        let header = ("authorization", "Bearer a");
+        assert_eq!(find("bearer", "/?token=b", &[header]).as_deref(), Ok("a"));
+        assert_eq!(find("bearer", "/?token=b", &[]), Err(Reject::Missing));
+        assert_eq!(find("query", "/?token=b", &[header]).as_deref(), Ok("b"));
+        assert_eq!(find("bearer", "/", &[("sec-websocket-protocol", "bearer, a")]), Err(Reject::Missing));
+    }
+
+    #[test]
+    fn an_empty_parameter_is_no_credential() {
+        assert_eq!(find("query", "/?token=", &[]), Err(Reject::Missing));
+        assert_eq!(find("query", "/?token", &[]), Err(Reject::Missing));
+    }
+}

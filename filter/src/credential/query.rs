@@ -1,0 +1,143 @@
+//! Tokens in the query (RFC 6750 §2.3): taking them out of the target before anything logs or forwards it.
+//!
+//! What remains is kept byte for byte and in order.
+
+use std::borrow::Cow;
+
+use crate::policy::path::{decode_octet, split_query};
+
+/// What was taken out of a target.
+#[derive(Debug, Default)]
+pub struct Scrubbed<'r> {
+    /// The parameters as (name, decoded value), the name as the rules spell it.
+    pub taken: Vec<(Vec<u8>, Cow<'r, [u8]>)>,
+    /// The target without them, unless nothing was taken.
+    pub target: Option<Vec<u8>>,
+}
+
+/// Takes every parameter whose name is in `names` out of `target`.
+pub fn scrub<'r>(target: &'r [u8], names: &[Box<str>]) -> Scrubbed<'r> {
+    scrub_where(target, names, |_| true)
+}
+
+/// Takes only those parameters in `names` out that look like a signed token: for routes where no credential is
+/// looked at, and `?token=` may be an upstream's own.
+pub fn scrub_signed_tokens<'r>(target: &'r [u8], names: &[Box<str>]) -> Scrubbed<'r> {
+    scrub_where(target, names, looks_signed)
+}
+
+fn scrub_where<'r>(target: &'r [u8], names: &[Box<str>], wanted: impl Fn(&[u8]) -> bool) -> Scrubbed<'r> {
+    let (path, query) = split_query(target);
+    if query.is_empty() || names.is_empty() {
+        return Scrubbed::default();
+    }
+    let mut taken = Vec::new();
+    let mut kept = Vec::new();
+    for parameter in query.split(|b| *b == b'&') {
+        let (name, value) = match parameter.iter().position(|b| *b == b'=') {
+            Some(at) => parameter.split_at_checked(at).unwrap_or((parameter, &[])),
+            None => (parameter, &[][..]),
+        };
+        let name = decoded(name);
+        let value = decoded(value.get(1..).unwrap_or_default());
+        if names.iter().any(|wanted| wanted.as_bytes() == &*name) && wanted(&value) {
+            taken.push((name.into_owned(), value));
+        } else {
+            kept.push(parameter);
+        }
+    }
+    if taken.is_empty() {
+        return Scrubbed::default();
+    }
+    let mut target = path.to_vec();
+    if !kept.is_empty() {
+        target.push(b'?');
+        target.extend_from_slice(&kept.join(&b'&'));
+    }
+    Scrubbed { taken, target: Some(target) }
+}
+
+/// The form of a JWS in compact serialisation (RFC 7515 §3.1) with a JSON object for a header.
+fn looks_signed(value: &[u8]) -> bool {
+    value.starts_with(b"eyJ") && value.iter().filter(|b| **b == b'.').count() == 2
+}
+
+/// Resolves percent-encodings; a broken one is left as it stands. A token has no use for `+` as a space.
+fn decoded(value: &[u8]) -> Cow<'_, [u8]> {
+    if !value.contains(&b'%') {
+        return Cow::Borrowed(value);
+    }
+    let mut decoded = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((byte, tail)) = rest.split_first() {
+        (rest, _) = match (byte, decode_octet(tail)) {
+            (b'%', Some((octet, tail))) => (tail, decoded.push(octet)),
+            _ => (tail, decoded.push(*byte)),
+        };
+    }
+    Cow::Owned(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn names() -> Vec<Box<str>> {
+        vec!["token".into(), "t".into()]
+    }
+
+    fn scrubbed(target: &str) -> Option<String> {
+        scrub(target.as_bytes(), &names()).target.map(|t| String::from_utf8(t).unwrap())
+    }
+
+    #[test]
+    fn keeps_the_other_parameters_verbatim_and_in_order() {
+        for (target, left) in [
+            ("/ws?token=a.b.c", "/ws"),
+            ("/ws?token=a.b.c&b=%2F%zz&a=1+2&a=&&c", "/ws?b=%2F%zz&a=1+2&a=&&c"),
+            ("/ws?b=1&token=a&c=2", "/ws?b=1&c=2"),
+            ("/ws?b=1&token=a", "/ws?b=1"),
+            ("/ws?token=a&b=1&token=c", "/ws?b=1"),
+            ("/ws?token=a&t=b", "/ws"),
+            ("/ws?token", "/ws"),
+            ("/ws?%74oken=a", "/ws"),
+            ("/ws?x?&token=a?b", "/ws?x?"),
+        ] {
+            assert_eq!(scrubbed(target).as_deref(), Some(left), "{target}");
+        }
+    }
+
+    #[test]
+    fn leaves_targets_without_a_token_alone() {
+        for target in ["/ws", "/ws?", "/token=a", "/ws?Token=a", "/ws?tokens=a", "/ws?x=token=a", "/ws?x=1"] {
+            assert_eq!(scrubbed(target), None, "{target}");
+        }
+    }
+
+    #[test]
+    fn reads_the_value_as_a_server_would() {
+        let found = scrub(b"/ws?token=a%2Eb%2ec%", &names()).taken;
+        assert_eq!(found, [(b"token".to_vec(), Cow::Borrowed(&b"a.b.c%"[..]))]);
+    }
+
+    #[test]
+    fn where_no_credential_is_looked_at_only_signed_tokens_are_taken() {
+        let left = |target: &str| scrub_signed_tokens(target.as_bytes(), &names()).target;
+        assert_eq!(left("/reset?token=2f8a1c"), None);
+        assert_eq!(left("/reset?token=eyJhbGciOiJFZERTQSJ9.e30.c2ln"), Some(b"/reset".to_vec()));
+        assert_eq!(left("/reset?token=eyJhbGciOiJFZERTQSJ9%2ee30.c2ln&a"), Some(b"/reset?a".to_vec()));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn what_is_left_has_nothing_more_to_take(target in "/[a-z]{0,3}\\?(token|t|%74|x|=|&|\\.|%|eyJ){0,16}") {
+            if let Some(left) = scrubbed(&target) {
+                prop_assert_eq!(scrubbed(&left), None);
+            }
+        }
+    }
+}

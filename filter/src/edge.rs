@@ -1,0 +1,176 @@
+//! One worker's whole state, and the way of a request through it.
+//!
+//! Does no host calls: it takes a request and the time, and gives a verdict.
+
+use std::hash::RandomState;
+use std::rc::Rc;
+
+use countersign_claims::{InvalidKeyring, Keyring, Reject, Verifier};
+
+use crate::cache::TokenCache;
+use crate::config::Config;
+use crate::credential::{Presented, query};
+use crate::policy::path::Target;
+use crate::policy::{Access, Mode, Rule};
+use crate::principal::Principal;
+use crate::request::RequestView;
+use crate::verdict::{Decision, Edits, Verdict};
+
+/// What a worker decides with.
+#[derive(Debug)]
+pub struct Edge {
+    config: Config,
+    verifier: Verifier,
+    keys: Keys,
+    cache: TokenCache,
+    /// Tokens checked since the counters were last read: from the cache, by their signature.
+    pub checks: Checks,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Checks {
+    pub cached: u64,
+    pub verified: u64,
+}
+
+/// The keys in force, and whether they are all that could be known.
+#[derive(Debug)]
+struct Keys {
+    ring: Keyring,
+    /// The issuer has a set of its own, and it was never obtained.
+    awaited: bool,
+    /// A token named a key that nobody knows, since this was last asked.
+    unknown_seen: bool,
+}
+
+impl Edge {
+    pub fn new(config: Config, hasher: RandomState) -> Self {
+        let verifier = Verifier::new(config.issuer.clone(), config.audiences.clone(), config.clock_skew);
+        let awaited = config.keys.remote.is_some();
+        let keys = Keys { ring: config.keys.inline.clone(), awaited, unknown_seen: false };
+        let cache = TokenCache::new(config.cache_bytes, hasher);
+        Self { config, verifier, keys, cache, checks: Checks::default() }
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How many keys are in force.
+    pub fn keys(&self) -> usize {
+        self.keys.ring.len()
+    }
+
+    /// How many verified tokens are remembered.
+    pub fn cached_tokens(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// Takes a set that the issuer publishes. What was verified with other keys is forgotten.
+    ///
+    /// # Errors
+    /// The set is not sound, or contradicts the inline keys; the one in force stays.
+    pub fn load_keys(&mut self, jwks: &[u8]) -> Result<(), InvalidKeyring> {
+        let ring = Keyring::from_json(jwks)?.merge(self.config.keys.inline.clone())?;
+        if ring != self.keys.ring {
+            self.cache.clear();
+        }
+        self.keys = Keys { ring, awaited: false, unknown_seen: self.keys.unknown_seen };
+        Ok(())
+    }
+
+    /// Whether a token named an unknown key since the last call: a reason to ask the issuer early.
+    pub fn take_unknown_key(&mut self) -> bool {
+        std::mem::take(&mut self.keys.unknown_seen)
+    }
+
+    /// Decides about a request at `now` (Unix seconds).
+    pub fn judge<'a>(&'a mut self, view: &RequestView<'a>, now: i64) -> Verdict<'a> {
+        // Apart from `config`, all that deciding may change.
+        let Self { config, verifier, keys, cache, checks } = self;
+        let names = config.policy.query_names();
+        let target = view.path.single().unwrap_or_default();
+        let mut edits = Edits { remove: view.spoofed.clone(), ..Edits::default() };
+        let rule = match route(config, view, target) {
+            Ok(rule) => rule,
+            Err(reject) => {
+                // Refused unread, but logged: no token may stay in the path.
+                edits.path = query::scrub(target, names).target;
+                return Verdict { decision: Decision::Denied(reject), rule: None, edits };
+            }
+        };
+        let rule_name = Some(&*rule.name);
+        if rule.access == Access::Anyone {
+            edits.path = query::scrub_signed_tokens(target, names).target;
+            return Verdict { decision: Decision::Public, rule: rule_name, edits };
+        }
+
+        let mut presented = Presented::read(view, target, names);
+        edits.path = presented.scrubbed_target();
+        edits.protocols = presented.remaining_protocols();
+        if !config.forward_authorization {
+            edits.remove.push("authorization");
+        }
+        let mut authenticator = Authenticator { verifier, keys, cache, checks };
+        let outcome = presented.credential(&rule.accepted).and_then(|token| {
+            let principal = authenticator.authenticate(&token, now)?;
+            edits.identity = Some(Rc::clone(&principal));
+            rule.access.authorize(&principal)
+        });
+        let decision = match (outcome, rule.mode) {
+            (Ok(()), _) => Decision::Admitted,
+            (Err(reject), Mode::Observe) => Decision::Observed(reject),
+            (Err(reject), Mode::Enforce) => Decision::Denied(reject),
+        };
+        Verdict { decision, rule: rule_name, edits }
+    }
+}
+
+fn route<'a>(config: &'a Config, view: &RequestView<'_>, target: &[u8]) -> Result<&'a Rule, Reject> {
+    let target = Target::parse(target)?;
+    let method = view.method.single().ok_or(Reject::BadRequest)?;
+    config.policy.route(&target.path, method, view.is_websocket())
+}
+
+/// The part of the state that authentication works on.
+struct Authenticator<'e> {
+    verifier: &'e Verifier,
+    keys: &'e mut Keys,
+    cache: &'e mut TokenCache,
+    checks: &'e mut Checks,
+}
+
+impl Authenticator<'_> {
+    fn authenticate(&mut self, token: &[u8], now: i64) -> Result<Rc<Principal>, Reject> {
+        let principal = match self.cache.get(token) {
+            Some(principal) => {
+                self.checks.cached = self.checks.cached.saturating_add(1);
+                principal
+            }
+            None => {
+                let principal = Rc::new(self.verify(token, now)?);
+                self.cache.insert(token, Rc::clone(&principal));
+                principal
+            }
+        };
+        self.still_valid(&principal, now).inspect_err(|_| self.cache.remove(token))?;
+        Ok(principal)
+    }
+
+    fn verify(&mut self, token: &[u8], now: i64) -> Result<Principal, Reject> {
+        self.checks.verified = self.checks.verified.saturating_add(1);
+        match self.verifier.verify(token, &self.keys.ring, now) {
+            Ok(claims) => Principal::new(&claims, self.verifier.window(&claims)),
+            Err(reject @ (Reject::UnknownKey | Reject::Unavailable)) => {
+                self.keys.unknown_seen = true;
+                Err(if self.keys.awaited { Reject::Unavailable } else { reject })
+            }
+            Err(reject) => Err(reject),
+        }
+    }
+
+    /// What a principal must satisfy on every request, remembered or not. Revocation is asked here.
+    fn still_valid(&self, principal: &Principal, now: i64) -> Result<(), Reject> {
+        principal.window().check(now)
+    }
+}

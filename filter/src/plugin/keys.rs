@@ -1,0 +1,169 @@
+//! The issuer's keys: fetched by whichever worker claims the attempt, read by all from shared data.
+//!
+//! A set that cannot be fetched or is not sound never replaces one that is.
+
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::{BufferType, LogLevel, MapType};
+
+use super::host;
+use crate::config::RemoteKeys;
+use crate::edge::Edge;
+use crate::sync::{Schedule, Snapshot};
+
+/// A larger answer is no key set.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// One worker's side of the fetching.
+#[derive(Debug)]
+pub(super) struct KeySync {
+    remote: RemoteKeys,
+    /// Names in shared data, which all plugins of one `vm_id` see: one per source.
+    schedule_name: String,
+    snapshot_name: String,
+    /// The version of the snapshot that is loaded.
+    loaded: Option<u32>,
+    fetched_at: Option<u64>,
+    in_flight: Option<InFlight>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct InFlight {
+    call: u32,
+    attempted_at: u64,
+}
+
+/// How an attempt of this worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attempt {
+    Succeeded,
+    Failed,
+}
+
+impl KeySync {
+    /// Loads what another worker, or an earlier configuration, has fetched already.
+    pub(super) fn start(remote: RemoteKeys, edge: &mut Edge) -> Self {
+        let source = format!("{}{}", remote.cluster, remote.path);
+        let mut sync = Self {
+            schedule_name: format!("countersign.keys.schedule:{source}"),
+            snapshot_name: format!("countersign.keys.set:{source}"),
+            remote,
+            loaded: None,
+            fetched_at: None,
+            in_flight: None,
+        };
+        // Compare-and-swap needs something to compare with. Every worker writes the same first record, and none
+        // claims an attempt before its first tick.
+        if let Ok((None, _)) = hostcalls::get_shared_data(&sync.schedule_name) {
+            let _ =
+                hostcalls::set_shared_data(&sync.schedule_name, Some(&Schedule::default().encode()), None);
+        }
+        sync.load(edge);
+        sync
+    }
+
+    /// Loads a newer set if there is one, and makes an attempt if one is due.
+    pub(super) fn tick(&mut self, edge: &mut Edge) -> Option<Attempt> {
+        self.load(edge);
+        let early = edge.take_unknown_key();
+        let (Some(record), cas) = hostcalls::get_shared_data(&self.schedule_name).ok()? else { return None };
+        let claimed = Schedule::decode(&record).claim(host::now_millis(), &self.remote.pace, early)?;
+        hostcalls::set_shared_data(&self.schedule_name, Some(&claimed.encode()), cas).ok()?;
+        let headers = vec![
+            (":method", "GET"),
+            (":path", self.remote.path.as_str()),
+            (":authority", self.remote.cluster.as_str()),
+            ("accept", "application/json"),
+        ];
+        let timeout = self.remote.pace.timeout;
+        match hostcalls::dispatch_http_call(&self.remote.cluster, headers, None, vec![], timeout) {
+            Ok(call) => {
+                self.in_flight = Some(InFlight { call, attempted_at: claimed.attempted_at });
+                None
+            }
+            Err(_) => {
+                self.report("no such cluster, or it cannot be called");
+                self.settle(claimed.attempted_at, Attempt::Failed);
+                Some(Attempt::Failed)
+            }
+        }
+    }
+
+    /// Takes the answer to an attempt. `body_size` is what the host says it has.
+    pub(super) fn answered(&mut self, call: u32, body_size: usize, edge: &mut Edge) -> Option<Attempt> {
+        let InFlight { attempted_at, .. } = self.in_flight.take_if(|in_flight| in_flight.call == call)?;
+        let attempt = match self.publish(body_size, edge) {
+            Ok(()) => Attempt::Succeeded,
+            Err(reason) => {
+                self.report(&reason);
+                Attempt::Failed
+            }
+        };
+        self.settle(attempted_at, attempt);
+        Some(attempt)
+    }
+
+    /// Seconds since the set in force was fetched.
+    pub(super) fn age_seconds(&self) -> Option<u64> {
+        self.fetched_at.map(|fetched_at| host::now_millis().saturating_sub(fetched_at) / 1000)
+    }
+
+    /// Puts the answer into force and into shared data, if it is a sound set.
+    fn publish(&mut self, body_size: usize, edge: &mut Edge) -> Result<(), String> {
+        let status =
+            hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, ":status").ok().flatten();
+        match status.as_deref() {
+            Some(b"200") => {}
+            Some(status) => return Err(format!("status {}", status.escape_ascii())),
+            None => return Err("no answer".into()),
+        }
+        if body_size > MAX_ANSWER_BYTES {
+            return Err(format!("the answer has more than {MAX_ANSWER_BYTES} bytes"));
+        }
+        let body = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body_size).ok().flatten();
+        let jwks = body.unwrap_or_default();
+        edge.load_keys(&jwks).map_err(|error| error.to_string())?;
+        let fetched_at = host::now_millis();
+        self.fetched_at = Some(fetched_at);
+        let snapshot = Snapshot { fetched_at, jwks: &jwks }.encode();
+        hostcalls::set_shared_data(&self.snapshot_name, Some(&snapshot), None)
+            .map_err(|_| "shared data cannot be written".into())
+    }
+
+    /// Writes when the next attempt is due, unless somebody else has begun one meanwhile.
+    fn settle(&self, attempted_at: u64, attempt: Attempt) {
+        let Ok((Some(record), cas)) = hostcalls::get_shared_data(&self.schedule_name) else { return };
+        let schedule = Schedule::decode(&record);
+        if schedule.attempted_at != attempted_at {
+            return;
+        }
+        let (now, random) = (host::now_millis(), host::random());
+        let next = match attempt {
+            Attempt::Succeeded => schedule.succeeded(now, &self.remote.pace, random),
+            Attempt::Failed => schedule.failed(now, random),
+        };
+        // Losing the swap means that somebody else has begun an attempt, which will settle.
+        let _ = hostcalls::set_shared_data(&self.schedule_name, Some(&next.encode()), cas);
+    }
+
+    /// Takes the newest set from shared data, if it is not the one in force.
+    fn load(&mut self, edge: &mut Edge) {
+        let Ok((Some(record), version)) = hostcalls::get_shared_data(&self.snapshot_name) else { return };
+        if self.loaded == version {
+            return;
+        }
+        self.loaded = version;
+        let Some(snapshot) = Snapshot::decode(&record) else { return };
+        match edge.load_keys(snapshot.jwks) {
+            Ok(()) => self.fetched_at = Some(snapshot.fetched_at),
+            Err(error) => self.report(&error.to_string()),
+        }
+    }
+
+    fn report(&self, reason: &str) {
+        let RemoteKeys { cluster, path, .. } = &self.remote;
+        host::log(
+            LogLevel::Warn,
+            &format!("keys from {cluster}{path} not taken: {reason}; those in force stay"),
+        );
+    }
+}

@@ -1,0 +1,190 @@
+//! Which rule a request falls under, and whether a principal may pass it.
+//!
+//! Rules are data, tried in order; the first that matches decides. A request that matches none is refused.
+
+use countersign_claims::Reject;
+
+use crate::credential::Accepted;
+use crate::principal::Principal;
+
+pub mod path;
+
+/// What is asked of a request that matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// For logs; unique in a configuration.
+    pub name: Box<str>,
+    pub matcher: Matcher,
+    pub accepted: Accepted,
+    pub access: Access,
+    pub mode: Mode,
+}
+
+/// Which requests a rule is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Matcher {
+    pub path: PathMatch,
+    /// Method names as sent; empty means every method.
+    pub methods: Vec<Box<str>>,
+    /// Only WebSocket handshakes.
+    pub websocket: bool,
+}
+
+/// Compared byte by byte with the percent-decoded path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathMatch {
+    Exact(Box<str>),
+    /// Whole segments: `/alerts` is a prefix of `/alerts` and `/alerts/7`, not of `/alertsx`.
+    Prefix(Box<str>),
+}
+
+/// Who may pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// No credential is looked at.
+    Anyone,
+    Authenticated,
+    /// Every one of these permissions is needed.
+    Permissions(Vec<Box<str>>),
+    /// Any one of these roles is enough.
+    Roles(Vec<Box<str>>),
+}
+
+/// What happens to a request that would be refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Enforce,
+    /// It passes, without identity, and is counted.
+    Observe,
+}
+
+/// The rules of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    rules: Vec<Rule>,
+    /// Every query parameter that some rule takes for a credential.
+    query_names: Vec<Box<str>>,
+}
+
+impl Policy {
+    pub fn new(rules: Vec<Rule>) -> Self {
+        let mut query_names: Vec<_> =
+            rules.iter().flat_map(|rule| rule.accepted.query.iter().cloned()).collect();
+        query_names.sort_unstable();
+        query_names.dedup();
+        Self { rules, query_names }
+    }
+
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    pub fn query_names(&self) -> &[Box<str>] {
+        &self.query_names
+    }
+
+    /// The first rule that matches.
+    ///
+    /// # Errors
+    /// [`Reject::NoRule`].
+    pub fn route(&self, path: &[u8], method: &[u8], websocket: bool) -> Result<&Rule, Reject> {
+        self.rules.iter().find(|rule| rule.matcher.matches(path, method, websocket)).ok_or(Reject::NoRule)
+    }
+}
+
+impl Matcher {
+    fn matches(&self, path: &[u8], method: &[u8], websocket: bool) -> bool {
+        (websocket || !self.websocket)
+            && self.path.matches(path)
+            && (self.methods.is_empty() || self.methods.iter().any(|name| name.as_bytes() == method))
+    }
+}
+
+impl PathMatch {
+    fn matches(&self, path: &[u8]) -> bool {
+        match self {
+            Self::Exact(exact) => exact.as_bytes() == path,
+            Self::Prefix(prefix) => path
+                .strip_prefix(prefix.as_bytes())
+                .is_some_and(|rest| prefix.ends_with('/') || matches!(rest, [] | [b'/', ..])),
+        }
+    }
+}
+
+impl Access {
+    /// # Errors
+    /// [`Reject::Forbidden`] if the principal lacks what the rule asks.
+    pub fn authorize(&self, principal: &Principal) -> Result<(), Reject> {
+        let granted = match self {
+            Self::Anyone | Self::Authenticated => true,
+            Self::Permissions(all) => all.iter().all(|permission| principal.has_permission(permission)),
+            Self::Roles(any) => any.iter().any(|role| principal.has_role(role)),
+        };
+        granted.then_some(()).ok_or(Reject::Forbidden)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(name: &str, path: PathMatch, methods: &[&str], websocket: bool) -> Rule {
+        let methods = methods.iter().map(|name| (*name).into()).collect();
+        Rule {
+            name: name.into(),
+            matcher: Matcher { path, methods, websocket },
+            accepted: Accepted::default(),
+            access: Access::Authenticated,
+            mode: Mode::Enforce,
+        }
+    }
+
+    fn prefix(prefix: &str) -> PathMatch {
+        PathMatch::Prefix(prefix.into())
+    }
+
+    #[test]
+    fn a_prefix_ends_at_a_segment() {
+        for (rule, path, matches) in [
+            ("/alerts", "/alerts", true),
+            ("/alerts", "/alerts/", true),
+            ("/alerts", "/alerts/7", true),
+            ("/alerts", "/alertsx", false),
+            ("/alerts", "/Alerts", false),
+            ("/alerts", "/", false),
+            ("/ws/", "/ws/", true),
+            ("/ws/", "/ws/quotes", true),
+            ("/ws/", "/ws", false),
+            ("/", "/", true),
+            ("/", "/anything/at/all", true),
+        ] {
+            assert_eq!(prefix(rule).matches(path.as_bytes()), matches, "{rule} {path}");
+        }
+    }
+
+    #[test]
+    fn an_exact_path_is_only_itself() {
+        let exact = PathMatch::Exact("/healthz".into());
+        assert!(exact.matches(b"/healthz"));
+        assert!(!exact.matches(b"/healthz/") && !exact.matches(b"/healthz/x") && !exact.matches(b"/health"));
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        let policy = Policy::new(vec![
+            rule("stream", prefix("/api/"), &["GET"], true),
+            rule("admin", prefix("/api/admin"), &[], false),
+            rule("read", prefix("/api/"), &["GET", "HEAD"], false),
+        ]);
+        let route = |path: &str, method: &str, websocket| {
+            policy.route(path.as_bytes(), method.as_bytes(), websocket).map(|rule| &*rule.name)
+        };
+        assert_eq!(route("/api/admin", "GET", true), Ok("stream"));
+        assert_eq!(route("/api/admin", "GET", false), Ok("admin"));
+        assert_eq!(route("/api/admin/x", "BREW", false), Ok("admin"));
+        assert_eq!(route("/api/x", "HEAD", false), Ok("read"));
+        assert_eq!(route("/api/x", "get", false), Err(Reject::NoRule));
+        assert_eq!(route("/api/x", "POST", false), Err(Reject::NoRule));
+        assert_eq!(route("/other", "GET", false), Err(Reject::NoRule));
+    }
+}

@@ -1,0 +1,192 @@
+//! Reading a request target so that only one reading is possible.
+//!
+//! A path that another server could resolve, decode or split differently is refused instead of cleaned: a rule
+//! would be matched on one path and the upstream would serve another.
+
+use std::borrow::Cow;
+
+use countersign_claims::Reject;
+
+/// A request target in origin form (RFC 9112 §3.2.1) that has one reading.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Target<'r> {
+    /// The path with percent-encodings resolved, which is what rules are matched on: `/%61dmin` is `/admin`.
+    pub path: Cow<'r, [u8]>,
+}
+
+impl<'r> Target<'r> {
+    /// # Errors
+    /// [`Reject::AmbiguousPath`] for `%2f`, `%5c`, dot segments (encoded or not), `//`, `;`, `\`, control bytes,
+    /// raw non-ASCII bytes, `#`, invalid or double percent-encoding, and a target that does not start with `/`.
+    pub fn parse(target: &'r [u8]) -> Result<Self, Reject> {
+        let (path, query) = split_query(target);
+        let sound_query = query.iter().all(|b| !b.is_ascii_control() && !matches!(b, b' ' | b'#'));
+        let sound_path = path.iter().all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b';' | b'\\'));
+        let [b'/', relative @ ..] = path else { return Err(Reject::AmbiguousPath) };
+        if !(sound_query && sound_path) {
+            return Err(Reject::AmbiguousPath);
+        }
+        if !path.contains(&b'%') {
+            return one_reading(relative)
+                .then_some(Self { path: Cow::Borrowed(path) })
+                .ok_or(Reject::AmbiguousPath);
+        }
+        let decoded = decode_once(path).ok_or(Reject::AmbiguousPath)?;
+        let sound = one_reading(decoded.get(1..).unwrap_or_default())
+            && !encodes_again(&decoded)
+            && decoded.iter().all(|b| !b.is_ascii_control() && *b != b'\\')
+            && std::str::from_utf8(&decoded).is_ok();
+        sound.then_some(Self { path: Cow::Owned(decoded) }).ok_or(Reject::AmbiguousPath)
+    }
+}
+
+/// The path and the query of a target; the query is empty if there is none.
+pub fn split_query(target: &[u8]) -> (&[u8], &[u8]) {
+    match target.iter().position(|b| *b == b'?').and_then(|at| target.split_at_checked(at)) {
+        Some((path, query)) => (path, query.get(1..).unwrap_or_default()),
+        None => (target, &[]),
+    }
+}
+
+/// Whether no segment is a dot segment, also to servers that cut `;parameters`, and none but the last is empty.
+fn one_reading(relative: &[u8]) -> bool {
+    let mut segments = relative.split(|b| *b == b'/').peekable();
+    while let Some(segment) = segments.next() {
+        let name = segment.split(|b| *b == b';').next().unwrap_or_default();
+        if matches!(name, b"." | b"..") || (segment.is_empty() && segments.peek().is_some()) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether a server that decodes twice would read something else.
+fn encodes_again(decoded: &[u8]) -> bool {
+    decoded.windows(3).any(|window| matches!(window, [b'%', digits @ ..] if decode_octet(digits).is_some()))
+}
+
+/// Resolves percent-encodings. `None` if one is broken or hides a `/`.
+fn decode_once(path: &[u8]) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((byte, tail)) = rest.split_first() {
+        rest = tail;
+        if *byte != b'%' {
+            decoded.push(*byte);
+            continue;
+        }
+        let (octet, tail) = decode_octet(rest)?;
+        rest = tail;
+        if octet == b'/' {
+            return None;
+        }
+        decoded.push(octet);
+    }
+    Some(decoded)
+}
+
+/// The octet that two hexadecimal digits stand for, and what follows them.
+pub(crate) fn decode_octet(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let (digits, rest) = bytes.split_first_chunk::<2>()?;
+    let [high, low] = digits.map(|digit| char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok()));
+    Some((high? << 4 | low?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn path(target: &str) -> Result<String, Reject> {
+        Target::parse(target.as_bytes()).map(|t| String::from_utf8(t.path.into_owned()).unwrap())
+    }
+
+    #[test]
+    fn refuses_every_path_with_two_readings() {
+        for target in [
+            "",
+            "*",
+            "alerts",
+            "http://edge/alerts",
+            "//",
+            "//alerts",
+            "/a//b",
+            "/a/%2fb",
+            "/a%2Fb",
+            "/a%5cb",
+            "/a%5Cb",
+            "/a\\b",
+            "/.",
+            "/..",
+            "/./a",
+            "/a/..",
+            "/a/../b",
+            "/a/./b",
+            "/a/%2e%2e/b",
+            "/a/.%2E/b",
+            "/a/%2e",
+            "/a;b",
+            "/a/..;/b",
+            "/a/..%3b/b",
+            "/a/%2e%2e%3bx/b",
+            "/a b",
+            "/a\tb",
+            "/a\r\nb",
+            "/a\0b",
+            "/a%00b",
+            "/a%0ab",
+            "/a%7f",
+            "/a\x7f",
+            "/a%",
+            "/a%4",
+            "/a%zz",
+            "/a%+1",
+            "/a#b",
+            "/a?b#c",
+            "/a?b c",
+            "/a?b\nc",
+            "/é",
+            "/%c0%ae",
+            "/a%c3",
+            "/%252e%252e/a",
+            "/a%252fb",
+            "/a%25%32%66",
+        ] {
+            assert_eq!(path(target), Err(Reject::AmbiguousPath), "{target:?}");
+        }
+    }
+
+    #[test]
+    fn reads_ordinary_paths() {
+        for (target, read) in [
+            ("/", "/"),
+            ("/alerts", "/alerts"),
+            ("/alerts/", "/alerts/"),
+            ("/a.b/..c/d..", "/a.b/..c/d.."),
+            ("/ws/quotes?token=a.b.c&x=//;\\%2f", "/ws/quotes"),
+            ("/a?", "/a"),
+            ("/a?b?c", "/a"),
+            ("/%61dmin", "/admin"),
+            ("/caf%C3%A9", "/café"),
+            ("/100%25", "/100%"),
+            ("/a%3Bb%3Fc%23d", "/a;b?c#d"),
+            ("/~user/@me/a,b:c=d+e$f!g'(h)*i&j", "/~user/@me/a,b:c=d+e$f!g'(h)*i&j"),
+        ] {
+            assert_eq!(path(target).as_deref(), Ok(read), "{target:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn never_panics_and_what_it_reads_cannot_be_resolved_further(target in "(/|%|2|e|E|f|\\.|;|a|\\?|\\PC){0,24}") {
+            if let Ok(read) = Target::parse(target.as_bytes()) {
+                prop_assert!(read.path.starts_with(b"/"));
+                prop_assert!(!read.path.windows(2).any(|w| w == b"//"));
+                prop_assert!(!read.path.split(|b| *b == b'/').any(|s| matches!(s, b"." | b"..")));
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Fetching the issuer's keys once per Envoy process, although every worker runs a VM of its own.
+//!
+//! The workers agree through one [`Schedule`] record in shared data, written by compare-and-swap: it says when
+//! the next attempt is due, and whoever moves that time forward makes the attempt. A worker that dies in the
+//! middle holds nothing up longer than the timeout. All times are milliseconds since the Unix epoch.
+
+use std::time::Duration;
+
+/// How often to fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Time from a good answer to the next attempt.
+    pub refresh: Duration,
+    /// Time after which an attempt counts as failed.
+    pub timeout: Duration,
+}
+
+/// Between two attempts lies at least this, however many tokens name unknown keys.
+pub const EARLIEST_RETRY: Duration = Duration::from_secs(5);
+
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+
+/// When the next attempt is due, as all workers of a process see it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Schedule {
+    /// When the last attempt began. Identifies the attempt, too.
+    pub attempted_at: u64,
+    pub due_at: u64,
+    /// Attempts in a row that failed.
+    pub failures: u32,
+}
+
+impl Schedule {
+    /// The record after claiming the attempt that is due at `now`; `None` if none is. Whoever succeeds in writing
+    /// it makes the attempt. `early`: a token named a key that nobody knows.
+    #[must_use]
+    pub fn claim(self, now: u64, pace: &Pace, early: bool) -> Option<Self> {
+        let in_flight_until = self.attempted_at.saturating_add(millis(pace.timeout));
+        let earliest = self.attempted_at.saturating_add(millis(EARLIEST_RETRY)).max(in_flight_until);
+        let due = now >= self.due_at || (early && now >= earliest) || self.is_from_the_future(now, pace);
+        due.then(|| Self {
+            attempted_at: now,
+            // The lease: the winner has this long.
+            due_at: now.saturating_add(millis(pace.timeout)).saturating_add(millis(FIRST_BACKOFF)),
+            failures: self.failures,
+        })
+    }
+
+    /// The record after the attempt brought keys. `random` spreads the next one by up to a tenth.
+    #[must_use]
+    pub fn succeeded(self, now: u64, pace: &Pace, random: u64) -> Self {
+        let wait = millis(pace.refresh);
+        Self { due_at: now.saturating_add(wait).saturating_sub(share(wait, random)), failures: 0, ..self }
+    }
+
+    /// The record after the attempt failed: the next one waits twice as long as the last, a minute at most.
+    #[must_use]
+    pub fn failed(self, now: u64, random: u64) -> Self {
+        let doublings = self.failures.min(6);
+        let wait = millis(FIRST_BACKOFF).saturating_mul(1 << doublings).min(millis(LONGEST_BACKOFF));
+        Self {
+            due_at: now.saturating_add(wait).saturating_add(share(wait, random)),
+            failures: self.failures.saturating_add(1),
+            ..self
+        }
+    }
+
+    /// After the clock was set back, a record may be far ahead; waiting for it would stop fetching.
+    fn is_from_the_future(self, now: u64, pace: &Pace) -> bool {
+        let longest =
+            millis(pace.refresh.max(LONGEST_BACKOFF)).saturating_mul(2).saturating_add(millis(pace.timeout));
+        self.due_at > now.saturating_add(longest)
+    }
+
+    /// The record's bytes.
+    pub fn encode(self) -> Vec<u8> {
+        [&self.attempted_at.to_le_bytes()[..], &self.due_at.to_le_bytes(), &self.failures.to_le_bytes()]
+            .concat()
+    }
+
+    /// A record that [`encode`](Self::encode) wrote; anything else counts as never attempted.
+    pub fn decode(bytes: &[u8]) -> Self {
+        fn read(bytes: &[u8]) -> Option<Schedule> {
+            let (attempted_at, rest) = bytes.split_first_chunk()?;
+            let (due_at, rest) = rest.split_first_chunk()?;
+            Some(Schedule {
+                attempted_at: u64::from_le_bytes(*attempted_at),
+                due_at: u64::from_le_bytes(*due_at),
+                failures: u32::from_le_bytes(rest.try_into().ok()?),
+            })
+        }
+        read(bytes).unwrap_or_default()
+    }
+}
+
+/// A key set as the fetching worker leaves it for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot<'b> {
+    pub fetched_at: u64,
+    pub jwks: &'b [u8],
+}
+
+impl<'b> Snapshot<'b> {
+    pub fn encode(self) -> Vec<u8> {
+        [&self.fetched_at.to_le_bytes()[..], self.jwks].concat()
+    }
+
+    pub fn decode(bytes: &'b [u8]) -> Option<Self> {
+        let (fetched_at, jwks) = bytes.split_first_chunk()?;
+        Some(Self { fetched_at: u64::from_le_bytes(*fetched_at), jwks })
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Up to a tenth of `wait`.
+fn share(wait: u64, random: u64) -> u64 {
+    random.checked_rem((wait / 10).saturating_add(1)).unwrap_or_default()
+}

@@ -1,0 +1,50 @@
+//! What becomes of a request: the last value of its way, and all that the plugin needs to act.
+
+use std::rc::Rc;
+
+use countersign_claims::Reject;
+
+use crate::principal::Principal;
+
+/// The decision about a request.
+#[derive(Debug)]
+pub struct Verdict<'a> {
+    pub decision: Decision,
+    /// The rule that matched.
+    pub rule: Option<&'a str>,
+    pub edits: Edits<'a>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// A rule lets anyone pass.
+    Public,
+    /// The caller is known and may pass.
+    Admitted,
+    /// It would have been refused; the rule only observes.
+    Observed(Reject),
+    Denied(Reject),
+}
+
+/// What must be changed in the request headers, whatever the decision.
+#[derive(Debug, Default)]
+pub struct Edits<'a> {
+    /// Header names to remove.
+    pub remove: Vec<&'a str>,
+    /// `:path` without credentials.
+    pub path: Option<Vec<u8>>,
+    /// `Sec-WebSocket-Protocol` without credentials; removed if empty.
+    pub protocols: Option<Vec<u8>>,
+    /// Whose identity headers to set.
+    pub identity: Option<Rc<Principal>>,
+}
+
+impl Decision {
+    /// Why the request is not, or would not be, let through.
+    pub fn reject(self) -> Option<Reject> {
+        match self {
+            Self::Public | Self::Admitted => None,
+            Self::Observed(reject) | Self::Denied(reject) => Some(reject),
+        }
+    }
+}
