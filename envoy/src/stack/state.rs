@@ -1,0 +1,203 @@
+//! The files of one stack: configuration, keys, database and logs, all under one folder. What is there is kept.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+use super::Ports;
+use crate::artifacts::Artifacts;
+
+pub const ADMIN_EMAIL: &str = "admin@platform.example";
+
+const ISSUER_CONFIG: &str = include_str!("../../countersign.toml");
+const BOOTSTRAP: &str = include_str!("../../envoy.yaml");
+const PLUGIN: &str = include_str!("../../plugin/countersign.yaml");
+
+/// The times that a test shortens, so that a rotation takes seconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    pub access_lifetime: Duration,
+    pub clock_skew: Duration,
+    /// How long the JWKS may be cached.
+    pub jwks_max_age: Duration,
+    /// How often the edge fetches it.
+    pub jwks_refresh: Duration,
+}
+
+impl Times {
+    /// As in the files that people copy.
+    pub const DEFAULT: Self = Self {
+        access_lifetime: Duration::from_secs(15 * 60),
+        clock_skew: Duration::from_secs(30),
+        jwks_max_age: Duration::from_secs(5 * 60),
+        jwks_refresh: Duration::from_secs(60),
+    };
+}
+
+#[derive(Debug, Clone)]
+pub struct State {
+    root: PathBuf,
+}
+
+impl State {
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub fn issuer_config(&self) -> PathBuf {
+        self.root.join("issuer/countersign.toml")
+    }
+
+    pub fn bootstrap(&self) -> PathBuf {
+        self.root.join("envoy/envoy.yaml")
+    }
+
+    pub fn plugin(&self) -> PathBuf {
+        self.root.join("envoy/plugin/countersign.yaml")
+    }
+
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    /// Where the password of [`ADMIN_EMAIL`] is kept, readable by its owner alone.
+    pub fn admin_password(&self) -> PathBuf {
+        self.root.join("issuer/admin.password")
+    }
+
+    /// Forgets everything.
+    pub fn empty(&self) -> Result<()> {
+        if self.root.exists() {
+            fs::remove_dir_all(&self.root)
+                .with_context(|| format!("cannot empty {}", self.root.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is missing. Envoy's files are written anew each time; the issuer's belong to the operator.
+    pub(super) fn prepare(&self, artifacts: &Artifacts, ports: Ports, times: Times) -> Result<()> {
+        for folder in ["issuer/keys", "envoy/plugin", "logs"] {
+            let folder = self.root.join(folder);
+            fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        }
+        self.prepare_envoy(artifacts, ports, times)?;
+        if !self.admin_password().exists() {
+            self.prepare_issuer(artifacts, ports, times)?;
+        }
+        Ok(())
+    }
+
+    fn prepare_envoy(&self, artifacts: &Artifacts, ports: Ports, times: Times) -> Result<()> {
+        let home = self.root.join("envoy");
+        let home = home.to_str().ok_or_else(|| anyhow!("{} is not UTF-8", home.display()))?;
+        let mut bootstrap = replace(BOOTSTRAP, "/etc/countersign", home)?;
+        for ((name, standard), (_, actual)) in Ports::LOCAL.named().into_iter().zip(ports.named()) {
+            bootstrap =
+                replace(&bootstrap, &format!("port_value: {standard} "), &format!("port_value: {actual} "))
+                    .with_context(|| format!("port of {name}"))?;
+        }
+        let refresh = format!("\"refresh\": \"{}s\"", times.jwks_refresh.as_secs());
+        let plugin = replace(PLUGIN, "\"refresh\": \"60s\"", &refresh)?;
+        let plugin = replace(
+            &plugin,
+            "\"clock_skew\": \"30s\"",
+            &format!("\"clock_skew\": \"{}s\"", times.clock_skew.as_secs()),
+        )?;
+        write(&self.bootstrap(), &bootstrap)?;
+        fs::copy(&artifacts.filter, self.root.join("envoy/filter.wasm")).context("cannot copy the filter")?;
+        self.install_plugin(&replace(&plugin, "/etc/countersign", home)?)
+    }
+
+    /// Moves a plugin config into the folder that Envoy watches.
+    pub fn install_plugin(&self, plugin: &str) -> Result<()> {
+        let next = self.root.join("envoy/countersign.yaml.next");
+        write(&next, plugin)?;
+        fs::rename(&next, self.plugin()).context("cannot move the plugin config into place")
+    }
+
+    fn prepare_issuer(&self, artifacts: &Artifacts, ports: Ports, times: Times) -> Result<()> {
+        let home = self.root.join("issuer");
+        let seconds = |duration: Duration| format!("\"{}s\"", duration.as_secs());
+        let mut config = ISSUER_CONFIG.to_owned();
+        for (standard, actual) in [
+            ("127.0.0.1:8001".to_owned(), format!("127.0.0.1:{}", ports.issuer)),
+            ("localhost:8080".to_owned(), format!("localhost:{}", ports.edge)),
+            (
+                "access_lifetime = \"15m\"".to_owned(),
+                format!("access_lifetime = {}", seconds(times.access_lifetime)),
+            ),
+            ("clock_skew = \"30s\"".to_owned(), format!("clock_skew = {}", seconds(times.clock_skew))),
+            ("max_age = \"5m\"".to_owned(), format!("max_age = {}", seconds(times.jwks_max_age))),
+        ] {
+            config = replace(&config, &standard, &actual)?;
+        }
+        write(&self.issuer_config(), &config)?;
+        write_secret(&home.join("refresh.secret"), &random_hex::<32>()?)?;
+
+        let command = |arguments: &[&str]| {
+            let mut command = Command::new(&artifacts.issuer);
+            command.arg("--config").arg(self.issuer_config()).args(arguments);
+            command
+        };
+        run_quietly(command(&["keys", "rotate", "--sign-in", "0s", "--force"]), "")?;
+        let password = random_hex::<12>()?;
+        let create =
+            ["users", "create", "--email", ADMIN_EMAIL, "--name", "Platform Admin", "--role", "admin"];
+        run_quietly(command(&[&create[..], &["--password-stdin"]].concat()), &password)?;
+        // Last: it says that everything before is there.
+        write_secret(&self.admin_password(), &password)
+    }
+}
+
+/// Every occurrence; that there is none means that the file and this code have drifted apart.
+fn replace(text: &str, from: &str, to: &str) -> Result<String> {
+    ensure!(text.contains(from), "the template has no {from:?}");
+    Ok(text.replace(from, to))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn write_secret(path: &Path, secret: &str) -> Result<()> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written = options.open(path).and_then(|mut file| file.write_all(secret.as_bytes()));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn random_hex<const N: usize>() -> Result<String> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context("cannot read /dev/urandom")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Runs to the end with `input` on standard input; what it says is shown only when it fails.
+pub(crate) fn run_quietly(mut command: Command, input: &str) -> Result<String> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        writeln!(stdin, "{input}")?;
+    }
+    let output = child.wait_with_output()?;
+    let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
+    ensure!(
+        output.status.success(),
+        "{} {}: {}",
+        command.get_program().display(),
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

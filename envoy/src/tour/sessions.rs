@@ -1,0 +1,33 @@
+//! Refresh tokens: each works once, and using an old one ends the session.
+
+use anyhow::{Result, ensure};
+
+use super::visitor::{Visitor, read};
+
+pub(super) async fn refresh_rotates(ada: &Visitor, email: &str) -> Result<String> {
+    let login = ada.login(email).await?;
+    let first = ada.refresh(&login.refresh_token).await?;
+    ensure!(first.status == 200, "{}", first.summary());
+    let next = first.text("/refresh_token")?;
+    ensure!(next != login.refresh_token, "the refresh token did not change");
+    let token = first.text("/access_token")?;
+    ensure!(token != login.access_token, "the access token did not change");
+    let positions = ada.get_as(&token, "/api/positions").await?;
+    ensure!(positions.status == 200, "with the new token: {}", positions.summary());
+    ensure!(read(&token)?.1.session_id == read(&login.access_token)?.1.session_id, "the session changed");
+    let second = ada.refresh(&next).await?;
+    ensure!(second.status == 200, "second: {}", second.summary());
+    Ok("two rotations, one session".into())
+}
+
+pub(super) async fn reuse_revokes(ada: &Visitor, email: &str) -> Result<String> {
+    let login = ada.login(email).await?;
+    let first = ada.refresh(&login.refresh_token).await?;
+    let second = ada.refresh(&first.text("/refresh_token")?).await?;
+    // Two rotations old: no lost answer and no second tab explains it, grace or not.
+    let reused = ada.refresh(&login.refresh_token).await?;
+    ensure!(reused.status == 401, "the old token: {}", reused.summary());
+    let after = ada.refresh(&second.text("/refresh_token")?).await?;
+    ensure!(after.status == 401, "the newest token still works: {}", after.summary());
+    Ok(format!("reuse: {}; then the newest one: {}", reused.summary(), after.summary()))
+}
