@@ -1,18 +1,40 @@
 //! Strict Ed25519 verification (RFC 8032 §5.1.7 without cofactor, as `verify_strict` in ed25519-dalek):
 //! canonical S, canonical R, no small-order A or R, and the key itself canonical.
 //!
-//! Everything here is public data, so variable time is right.
+//! Everything here is public data, so variable time is right. A key that is in use is *prepared*: it holds a
+//! table of its multiples, which makes the same decision three times as fast for about 1 MB.
 
+mod window_table;
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock, RwLock};
+
+use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::scalar::Scalar;
 use sha2::{Digest, Sha512};
 
-/// A public key, decoded once when it is loaded.
+use window_table::WindowTable;
+
+/// A public key, decoded once when it is loaded. Clones share its table, which goes with the last of them.
 #[derive(Debug, Clone)]
 pub struct VerifyingKey {
     encoded: [u8; 32],
     minus_a: EdwardsPoint,
+    shared: Arc<Shared>,
 }
+
+/// What the clones of a key have together.
+#[derive(Debug, Default)]
+struct Shared {
+    table: RwLock<Option<WindowTable>>,
+    last_use: AtomicI64,
+}
+
+/// Multiples of −A: 28 additions a signature, 1.2 MB a key.
+const KEY_WINDOW: usize = 9;
+/// Multiples of B: 26 additions a signature, 2 MB, once in a process or VM.
+static BASEPOINT: LazyLock<WindowTable> = LazyLock::new(|| WindowTable::new(&ED25519_BASEPOINT_POINT, 10));
 
 /// Why 32 bytes are not a public key that anyone should trust.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +60,7 @@ impl VerifyingKey {
         if a.compress().as_bytes() != encoded {
             return Err(InvalidKey::NotCanonical);
         }
-        Ok(Self { encoded: *encoded, minus_a: -a })
+        Ok(Self { encoded: *encoded, minus_a: -a, shared: Arc::default() })
     }
 
     pub fn as_bytes(&self) -> &[u8; 32] {
@@ -55,8 +77,50 @@ impl VerifyingKey {
         let k = Sha512::new().chain_update(r).chain_update(self.encoded).chain_update(message).finalize();
         let k = Scalar::from_bytes_mod_order_wide(&k.into());
         // R = [S]B − [k]A. Encoding the right side and comparing bytes also proves that R was canonical.
-        let expected = EdwardsPoint::vartime_double_scalar_mul_basepoint(&k, &self.minus_a, &s);
-        expected.compress().as_bytes() == r
+        self.combine(&k, &s).compress().as_bytes() == r
+    }
+
+    /// \[s\]B − \[k\]A. Never waits for a table that someone else is building.
+    fn combine(&self, k: &Scalar, s: &Scalar) -> EdwardsPoint {
+        match self.shared.table.try_read().as_deref() {
+            Ok(Some(minus_a)) => minus_a.add_multiple(BASEPOINT.add_multiple(EdwardsPoint::default(), s), k),
+            _ => EdwardsPoint::vartime_double_scalar_mul_basepoint(k, &self.minus_a, s),
+        }
+    }
+
+    /// Builds the table that all keys share.
+    pub(crate) fn prepare_basepoint() {
+        LazyLock::force(&BASEPOINT);
+    }
+
+    /// Builds the table of this key, and with the first key that of the basepoint, unless they are there.
+    /// Worth it only for a key that signatures are known to come from.
+    pub fn prepare(&self) {
+        if let Ok(mut table) = self.shared.table.try_write() {
+            Self::prepare_basepoint();
+            table.get_or_insert_with(|| WindowTable::new(&self.minus_a, KEY_WINDOW));
+        }
+    }
+
+    /// Whether the key has its table.
+    pub fn is_prepared(&self) -> bool {
+        self.shared.table.try_read().is_ok_and(|table| table.is_some())
+    }
+
+    /// Gives the table's memory back. The key goes on verifying.
+    pub(crate) fn release(&self) {
+        if let Ok(mut table) = self.shared.table.try_write() {
+            *table = None;
+        }
+    }
+
+    /// When a valid signature of this key was last seen, in Unix seconds; 0 before the first.
+    pub(crate) fn last_use(&self) -> i64 {
+        self.shared.last_use.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn used(&self, now: i64) {
+        self.shared.last_use.store(now, Ordering::Relaxed);
     }
 }
 

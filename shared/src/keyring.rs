@@ -1,12 +1,20 @@
-//! The keys that tokens are verified with, by key id. Keys are decoded once, here.
+//! The keys that tokens are verified with, by key id. Keys are decoded once, here; those in use are prepared,
+//! within a bound, and only a valid signature shows that a key is in use.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::{InvalidKey, JwkSet, Reject, VerifyingKey, strict_json};
+use jwt_compact::Algorithm;
+
+use crate::{EdDsa, InvalidKey, JwkSet, Reject, Signature, VerifyingKey, strict_json};
 
 /// A set with more keys than this is refused: no schedule publishes that many.
 pub const MAX_KEYS: usize = 256;
+
+/// How many keys of one ring hold a table: a key, its successor during a rotation, and one to spare.
+pub const MAX_PREPARED_KEYS: usize = 3;
+/// After so many seconds without a valid signature a key's table may go to another key.
+const IDLE_AFTER: i64 = 60;
 
 /// Public keys by key id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,8 +102,60 @@ impl Keyring {
         if self.keys.len() > MAX_KEYS { Err(InvalidKeyring::TooMany) } else { Ok(self) }
     }
 
+    /// Takes over what `previous` has computed for the same keys, so that a refresh which brings them again
+    /// costs nothing.
+    pub fn adopt(&mut self, previous: &Self) {
+        for (kid, key) in &mut self.keys {
+            if let Some(known) = previous.keys.get(kid).filter(|known| *known == key) {
+                *key = known.clone();
+            }
+        }
+    }
+
+    /// Computes now what the first token would otherwise wait for (some milliseconds): the basepoint's table,
+    /// and the keys' where there are no more than [`MAX_PREPARED_KEYS`] of them.
+    pub fn prepare(&self) {
+        VerifyingKey::prepare_basepoint();
+        if self.keys.len() <= MAX_PREPARED_KEYS {
+            self.keys.values().for_each(VerifyingKey::prepare);
+        }
+    }
+
+    /// Checks a signature with the key that the token names, at `now` (Unix seconds).
+    pub(crate) fn verify(
+        &self,
+        kid: Option<&str>,
+        message: &[u8],
+        signature: &Signature,
+        now: i64,
+    ) -> Result<(), Reject> {
+        let key = self.find(kid)?;
+        if !EdDsa.verify_signature(signature, key, message) {
+            return Err(Reject::BadSignature);
+        }
+        key.used(now);
+        if !key.is_prepared() && self.has_room(now) {
+            key.prepare();
+        }
+        Ok(())
+    }
+
+    /// Whether one more key may be prepared, if need be instead of the one that has been idle longest.
+    fn has_room(&self, now: i64) -> bool {
+        if self.prepared().count() < MAX_PREPARED_KEYS {
+            return true;
+        }
+        let idlest = self.prepared().min_by_key(|key| key.last_use());
+        let idle = idlest.filter(|key| now.saturating_sub(key.last_use()) >= IDLE_AFTER);
+        idle.inspect(|key| key.release()).is_some()
+    }
+
+    fn prepared(&self) -> impl Iterator<Item = &VerifyingKey> {
+        self.keys.values().filter(|key| key.is_prepared())
+    }
+
     /// The key that a token names. A token without a key id is taken only where one key is all there is.
-    pub(crate) fn find(&self, kid: Option<&str>) -> Result<&VerifyingKey, Reject> {
+    fn find(&self, kid: Option<&str>) -> Result<&VerifyingKey, Reject> {
         let mut keys = self.keys.values();
         match (kid, keys.next(), keys.next()) {
             (_, None, _) => Err(Reject::Unavailable),

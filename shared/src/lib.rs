@@ -32,7 +32,7 @@ pub use ed25519::{InvalidKey, VerifyingKey};
 pub use eddsa::{EdDsa, Signature};
 pub use envelope::MAX_TOKEN_BYTES;
 pub use jwk::{Jwk, JwkSet};
-pub use keyring::{InvalidKeyring, Keyring, MAX_KEYS};
+pub use keyring::{InvalidKeyring, Keyring, MAX_KEYS, MAX_PREPARED_KEYS};
 #[cfg(feature = "sign")]
 pub use mint::{SigningKey, mint};
 pub use reject::{PROBLEM_JSON, Problem, Reject};

@@ -1,5 +1,5 @@
 //! Tokens of any shape: honest ones, and the ones an attacker would send.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use countersign_claims::{AccessClaims, Audience, Keyring, Reject, SigningKey, Verifier, VerifyingKey, mint};
