@@ -83,7 +83,7 @@ impl Stack {
 
     /// The edge is up once Envoy has its listener, and verifies once the filter has its keys.
     async fn wait_until_verifying(&mut self) -> Result<()> {
-        let stats = self.admin_url("/stats?filter=countersign_keys");
+        let stats = self.admin_url("/stats?filter=countersign_keys$");
         self.wait_for("envoy", &stats, |stats| {
             stats.lines().any(|line| line.rsplit_once(": ").is_some_and(|(_, value)| value != "0"))
         })
