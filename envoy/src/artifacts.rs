@@ -1,4 +1,4 @@
-//! What cargo builds and the stack runs: the issuer's binary and the filter's module.
+//! What cargo builds and the stack runs: the issuer, the filter's module, and this program with the stand-ins.
 
 use std::path::PathBuf;
 
@@ -12,12 +12,13 @@ pub struct Artifacts {
     pub issuer: PathBuf,
     pub filter: PathBuf,
     pub envoy: PathBuf,
+    pub stack: PathBuf,
 }
 
 impl Artifacts {
     /// Provides the tools and builds what is out of date.
     pub fn provide() -> Result<Self> {
-        Ok(Self { envoy: tools::envoy()?, issuer: issuer()?, filter: filter()? })
+        Ok(Self { envoy: tools::envoy()?, filter: filter()?, issuer: issuer()?, stack: stack()? })
     }
 }
 
@@ -25,6 +26,12 @@ impl Artifacts {
 pub fn issuer() -> Result<PathBuf> {
     build(&["--package", "countersign-issuer", "--bin", "countersign"], "debug/countersign")
         .context("cannot build the issuer")
+}
+
+/// This program. Nothing to do under `cargo up`; a test that was started alone may find it out of date.
+fn stack() -> Result<PathBuf> {
+    build(&["--package", "countersign-stack", "--bin", "countersign-stack"], "debug/countersign-stack")
+        .context("cannot build the stand-ins")
 }
 
 /// The filter's module as it is shipped.

@@ -62,7 +62,7 @@ impl Stack {
     }
 
     fn start_standin(&mut self, name: &'static str, port: u16) -> Result<()> {
-        let mut command = process::command(&stack_program()?);
+        let mut command = process::command(&self.artifacts.stack);
         command.args(["standin", name, "--listen"]).arg(loopback(port).to_string());
         self.spawn(name, &mut command)
     }
@@ -175,11 +175,4 @@ impl Stack {
 
 fn url(port: u16, path: &str) -> String {
     format!("http://127.0.0.1:{port}{path}")
-}
-
-/// The program that has the stand-ins: ours, or, in a test, the one that was built beside it.
-fn stack_program() -> Result<PathBuf> {
-    let current = std::env::current_exe().context("cannot find this program")?;
-    let is_ours = current.file_stem().is_some_and(|name| name == "countersign-stack");
-    if is_ours { Ok(current) } else { Ok(crate::tools::target().join("debug/countersign-stack")) }
 }
