@@ -18,8 +18,11 @@ fn bytes(hex: &Value) -> Vec<u8> {
 
 fn verifies(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
     let (Ok(key), Ok(signature)) = (key.try_into(), signature.try_into()) else { return false };
-    VerifyingKey::from_bytes(key)
-        .is_ok_and(|key| EdDsa.verify_signature(&Signature(signature), &key, message))
+    let Ok(key) = VerifyingKey::from_bytes(key) else { return false };
+    let plain = EdDsa.verify_signature(&Signature(signature), &key, message);
+    key.prepare();
+    assert_eq!(EdDsa.verify_signature(&Signature(signature), &key, message), plain, "with a table");
+    plain
 }
 
 #[test]
