@@ -1,0 +1,226 @@
+//! People: who they are and what they are called. The rules for addresses, names and numbers; no I/O.
+
+pub mod http;
+pub mod store;
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::access::ADMIN;
+use crate::config::Roles;
+use crate::http::rfc3339;
+
+/// An e-mail address in the one form in which it is stored, compared and shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Email(String);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be an e-mail address")]
+pub struct InvalidEmail;
+
+impl Email {
+    /// Trims, lowers the case and checks the form that browsers accept (WHATWG HTML §4.10.5.1.5): ASCII only, so
+    /// that no look-alike letter becomes someone else's address; international domains come as `xn--…`.
+    ///
+    /// # Errors
+    /// [`InvalidEmail`], also for more than 254 bytes (RFC 5321 §4.5.3.1).
+    pub fn parse(text: &str) -> Result<Self, InvalidEmail> {
+        let text = text.trim_matches(' ');
+        let (local, domain) = text.split_once('@').ok_or(InvalidEmail)?;
+        let local_fits = (1..=64).contains(&local.len())
+            && local.bytes().all(|b| b.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&b));
+        let domain_fits = domain.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        });
+        if text.len() > 254 || !local_fits || !domain_fits {
+            return Err(InvalidEmail);
+        }
+        Ok(Self(text.to_ascii_lowercase()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Email {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must have 1 to 128 characters, none of them control characters")]
+pub struct InvalidName;
+
+/// Trims a display name.
+///
+/// # Errors
+/// [`InvalidName`].
+pub fn parse_name(text: &str) -> Result<String, InvalidName> {
+    let name = text.trim();
+    let fits = (1..=128).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    if fits { Ok(name.to_owned()) } else { Err(InvalidName) }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be a telephone number such as +44 20 7946 0018")]
+pub struct InvalidPhone;
+
+/// Checks a telephone number: an optional plus, 5 to 15 digits (ITU-T E.164), and what people write between them.
+///
+/// # Errors
+/// [`InvalidPhone`].
+pub fn parse_phone(text: &str) -> Result<String, InvalidPhone> {
+    let phone = text.trim();
+    let rest = phone.strip_prefix('+').unwrap_or(phone);
+    let digits = rest.bytes().filter(u8::is_ascii_digit).count();
+    let fits = (5..=15).contains(&digits)
+        && phone.len() <= 32
+        && rest.bytes().all(|b| b.is_ascii_digit() || b" -().".contains(&b));
+    if fits { Ok(phone.to_owned()) } else { Err(InvalidPhone) }
+}
+
+/// A person with an account. The password hash stays in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub id: String,
+    pub email: String,
+    pub email_verified: bool,
+    pub name: String,
+    pub phone: Option<String>,
+    pub roles: Vec<String>,
+    pub is_active: bool,
+    /// Unix seconds.
+    pub created_at: i64,
+    /// Unix seconds.
+    pub updated_at: i64,
+}
+
+/// An account to be made.
+#[derive(Debug)]
+pub struct NewUser {
+    pub id: String,
+    pub email: Email,
+    pub name: String,
+    pub phone: Option<String>,
+    /// PHC string.
+    pub password_hash: String,
+    pub roles: Vec<String>,
+}
+
+/// A user as the API shows them.
+#[derive(Debug, Serialize)]
+pub struct UserBody {
+    user_id: String,
+    id: String,
+    email: String,
+    name: String,
+    phone: Option<String>,
+    roles: Vec<String>,
+    permissions: Vec<String>,
+    mfa_enabled: bool,
+    email_verified: bool,
+    is_active: bool,
+    is_admin: bool,
+    created_at: String,
+    updated_at: String,
+}
+
+impl UserBody {
+    pub fn new(user: User, roles: &Roles) -> Self {
+        Self {
+            user_id: user.id.clone(),
+            permissions: roles.permissions(&user.roles).into_iter().map(str::to_owned).collect(),
+            is_admin: user.roles.iter().any(|role| role == ADMIN),
+            id: user.id,
+            email: user.email,
+            name: user.name,
+            phone: user.phone,
+            roles: user.roles,
+            mfa_enabled: false,
+            email_verified: user.email_verified,
+            is_active: user.is_active,
+            created_at: rfc3339(user.created_at),
+            updated_at: rfc3339(user.updated_at),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn addresses_have_one_form() {
+        for text in ["ada@example.com", " Ada@Example.COM ", "ADA@EXAMPLE.COM"] {
+            assert_eq!(Email::parse(text).unwrap().as_str(), "ada@example.com");
+        }
+        assert_eq!(Email::parse("a+tag.x@sub.example.co").unwrap().as_str(), "a+tag.x@sub.example.co");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        let long = format!("{}@example.com", "a".repeat(65));
+        let longer = format!("a@{}.com", "a.".repeat(130));
+        for text in [
+            "",
+            "@",
+            "a@",
+            "@a",
+            "ada",
+            "a@b@c",
+            "a b@c",
+            "a@b c",
+            "a@-b",
+            "a@b-",
+            "a@b..c",
+            "a@.b",
+            "a\0@b",
+            "a@b\n",
+            "\"a\"@b",
+            "a@[127.0.0.1]",
+            "a,b@c",
+            "a@b\r\nbcc: x",
+            &long,
+            &longer,
+        ] {
+            assert_eq!(Email::parse(text), Err(InvalidEmail), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn look_alike_letters_do_not_become_ascii() {
+        // KELVIN SIGN lowers to an ASCII k, LONG S rises to an ASCII S, Cyrillic а looks like a.
+        for text in ["\u{212A}ate@example.com", "\u{017F}am@example.com", "\u{0430}da@example.com"] {
+            assert_eq!(Email::parse(text), Err(InvalidEmail), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_and_numbers_are_trimmed_and_bounded() {
+        assert_eq!(parse_name("  Ада Лавлейс "), Ok("Ада Лавлейс".into()));
+        for name in ["", "   ", "a\0b", "a\u{85}b", &"x".repeat(129)] {
+            assert_eq!(parse_name(name), Err(InvalidName), "{name:?}");
+        }
+        assert_eq!(parse_phone(" +44 (20) 7946-0018 "), Ok("+44 (20) 7946-0018".into()));
+        for phone in ["", "+", "1234", "12345678901234567", "+44;drop", "٠١٢٣٤٥", "1+2345678"] {
+            assert_eq!(parse_phone(phone), Err(InvalidPhone), "{phone:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_one_form_is_stable(text in "\\PC{0,40}@\\PC{0,40}") {
+            if let Ok(email) = Email::parse(&text) {
+                prop_assert_eq!(Email::parse(email.as_str()), Ok(email));
+            }
+        }
+    }
+}

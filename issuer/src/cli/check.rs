@@ -1,0 +1,58 @@
+//! `countersign check`: everything that would stop or trouble `serve`, without changing anything.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::serve::memory_finding;
+use super::{block_on, say};
+use crate::ambient::Clock;
+use crate::config::{self, Finding, Settings, Severity};
+use crate::db;
+use crate::tokens::KeySet;
+
+pub(super) fn run(config: &Path) -> anyhow::Result<ExitCode> {
+    let loaded = config::load(config, std::env::vars());
+    let mut findings = loaded.findings;
+    if let Some(settings) = &loaded.settings {
+        findings.extend(KeySet::load(settings, Clock::system().now()).1);
+        findings.extend(memory_finding(settings));
+        findings.extend(database(settings));
+    }
+    for finding in &findings {
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        say(format_args!("{severity}: {finding}"));
+    }
+    let errors = findings.iter().filter(|finding| finding.is_error()).count();
+    let warnings = findings.len() - errors;
+    say(format_args!("{}: errors: {errors}, warnings: {warnings}", config.display()));
+    Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn database(settings: &Settings) -> Option<Finding> {
+    let source = settings.file.display();
+    let pending = block_on(async { Ok(db::pending_migrations(&settings.database).await?) });
+    let file = settings.database.file.display();
+    match pending {
+        Ok(Some(0)) => None,
+        Ok(Some(pending)) => {
+            let message =
+                format!("database {file}: {pending} migrations to come; serve and migrate run them");
+            Some(Finding::warning(source, "database.url", message))
+        }
+        Ok(None)
+            if std::path::absolute(&settings.database.file)
+                .is_ok_and(|file| file.parent().is_some_and(Path::is_dir)) =>
+        {
+            let message = format!("database {file}: does not exist yet; serve and migrate create it");
+            Some(Finding::warning(source, "database.url", message))
+        }
+        Ok(None) => {
+            let message = format!("database {file}: its folder does not exist");
+            Some(Finding::error(source, "database.url", message))
+        }
+        Err(error) => Some(Finding::error(source, "database.url", format!("{error:#}"))),
+    }
+}

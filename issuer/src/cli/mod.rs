@@ -1,0 +1,104 @@
+//! The operator's command. What goes wrong is one line per cause on standard error and a non-zero exit; passwords
+//! and keys are never taken from, or shown on, the command line.
+
+mod check;
+mod keys;
+mod serve;
+mod users;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow};
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Finding, Settings};
+use crate::db;
+
+/// Issues tokens for services behind an edge that verifies them.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, disable_help_subcommand = true)]
+struct Arguments {
+    /// The configuration; relative paths in it start from its folder.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "COUNTERSIGN_CONFIG",
+        default_value = "countersign.toml"
+    )]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the issuer until SIGTERM or SIGINT; SIGHUP reads the keys again.
+    Serve,
+    /// Check configuration, keys and database, print every finding, exit 1 if one is an error.
+    Check,
+    /// Make, list, rotate and revoke signing keys.
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Make and list accounts, set their roles.
+    #[command(subcommand)]
+    Users(users::Command),
+    /// Create the database or bring it up to date.
+    Migrate,
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let Arguments { config, command } = Arguments::parse();
+    let result = match command {
+        Command::Serve => serve::run(&config).map(|()| ExitCode::SUCCESS),
+        Command::Check => check::run(&config),
+        Command::Keys(command) => keys::run(&config, command).map(|()| ExitCode::SUCCESS),
+        Command::Users(command) => users::run(&config, command).map(|()| ExitCode::SUCCESS),
+        Command::Migrate => migrate(&config).map(|()| ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| {
+        // Not eprintln, which panics when nobody reads.
+        let _ = writeln!(std::io::stderr(), "error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Prints a line for the operator; a reader that has gone away is not an error.
+fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// The settings, with warnings printed; every error is a line of the failure.
+fn settings(file: &Path) -> anyhow::Result<Settings> {
+    let loaded = config::load(file, std::env::vars());
+    report(&loaded.findings)?;
+    loaded.settings.ok_or_else(|| anyhow!("{}: cannot be used", file.display()))
+}
+
+/// Prints the warnings.
+///
+/// # Errors
+/// The errors among the findings, a line each.
+fn report(findings: &[Finding]) -> anyhow::Result<()> {
+    for warning in findings.iter().filter(|finding| !finding.is_error()) {
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+    }
+    let errors: Vec<String> = findings.iter().filter(|f| f.is_error()).map(ToString::to_string).collect();
+    if errors.is_empty() { Ok(()) } else { Err(anyhow!(errors.join("\nerror: "))) }
+}
+
+/// Runs a short task that needs the database.
+fn block_on<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(task)
+}
+
+fn migrate(config: &Path) -> anyhow::Result<()> {
+    let settings = settings(config)?;
+    block_on(async { Ok(db::open(&settings.database).await?.close().await) })?;
+    say(format_args!("{} is up to date", settings.database.file.display()));
+    Ok(())
+}

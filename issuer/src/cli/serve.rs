@@ -1,0 +1,116 @@
+//! `countersign serve`: everything is checked before the port opens.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, ensure};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::ambient::{Clock, Entropy};
+use crate::app::App;
+use crate::config::{self, Finding, Hashing, Settings};
+use crate::passwords::available_memory_kib;
+use crate::tokens::reload::Reloader;
+use crate::tokens::{KeySet, LiveKeys};
+use crate::{db, http, log, sessions};
+
+/// More threads than this only wait: hashing has its own, and a request needs little else.
+const MAX_WORKERS: usize = 4;
+
+/// How often ended sessions are swept out.
+const SWEEP: Duration = Duration::from_secs(3600);
+
+pub(super) fn run(config: &Path) -> anyhow::Result<()> {
+    let env: Vec<_> = std::env::vars().collect();
+    let loaded = config::load(config, env.iter().cloned());
+    let mut findings = loaded.findings;
+    let clock = Clock::system();
+    let started = loaded.settings.and_then(|settings| {
+        let (keys, more) = KeySet::load(&settings, clock.now());
+        findings.extend(more);
+        Some((settings, keys?))
+    });
+    let Some((settings, keys)) = started else {
+        super::report(&findings)?;
+        return Err(anyhow!("{}: cannot be used", config.display()));
+    };
+    memory_fits(&settings.hashing, available_memory_kib())?;
+    log::install(&settings.log);
+    http::install_panic_hook();
+    for finding in &findings {
+        tracing::warn!(event = "config_warning", finding = finding.to_string(), "configuration");
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(MAX_WORKERS))
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(settings, env, keys, clock))
+}
+
+async fn serve(
+    settings: Settings,
+    env: Vec<(String, String)>,
+    keys: KeySet,
+    clock: Clock,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot hear SIGINT")?;
+    let listener = http::bind(settings.server.listen).await?;
+    let db = db::open(&settings.database).await?;
+    let keys = Arc::new(LiveKeys::new(keys));
+    let reloader = Reloader { running: settings.clone(), env, keys: Arc::clone(&keys), clock: clock.clone() };
+    let app = App::new(settings, clock, Entropy::system(), db.clone(), keys)?;
+    tokio::spawn(reloader.run());
+    tokio::spawn(sweep(app.clone()));
+    let address = listener.local_addr().context("cannot tell the address")?;
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(event = "listening", %address, version, "listening on http://{address}");
+    let stop = async move {
+        let signal = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(event = "stopping", signal, "finishing requests under way");
+    };
+    http::serve(listener, app, stop).await?;
+    db.close().await;
+    tracing::info!(event = "stopped", "stopped");
+    Ok(())
+}
+
+/// Forgets ended sessions, now and every hour.
+async fn sweep(app: App) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        match sessions::store::purge(&app.db, app.clock.now()).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(event = "sessions_purged", count, "ended sessions forgotten"),
+            Err(error) => tracing::warn!(event = "purge_failed", error = %error, "ended sessions kept"),
+        }
+    }
+}
+
+/// Refuses a configuration whose hashing threads would not fit into memory when all of them work.
+pub(super) fn memory_fits(hashing: &Hashing, available_kib: Option<u64>) -> anyhow::Result<()> {
+    let needed = u64::from(hashing.memory_kib) * u64::from(hashing.threads);
+    let limit = hashing.max_memory_kib.map(u64::from).or(available_kib);
+    if let Some(limit) = limit {
+        let Hashing { memory_kib, threads, .. } = hashing;
+        let fits = needed <= limit;
+        ensure!(
+            fits,
+            "hashing.threads: {threads} threads of {memory_kib} KiB need {needed} KiB, and {limit} KiB are available"
+        );
+    }
+    Ok(())
+}
+
+/// As a finding, for `check`.
+pub(super) fn memory_finding(settings: &Settings) -> Option<Finding> {
+    let error = memory_fits(&settings.hashing, available_memory_kib()).err()?;
+    Some(Finding::error(settings.file.display(), "", error.to_string()))
+}

@@ -1,0 +1,148 @@
+//! `countersign users`: accounts that exist before anyone can log in to make them.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use clap::Subcommand;
+
+use super::{block_on, say, settings};
+use crate::access;
+use crate::accounts::{Email, NewUser, parse_name, store};
+use crate::ambient::{Clock, Entropy, new_id};
+use crate::config::Settings;
+use crate::db;
+use crate::http::rfc3339;
+use crate::passwords::{Cost, Hasher, Password, check_strength};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make an account; the password is asked for, or read from standard input.
+    Create {
+        #[arg(long)]
+        email: String,
+        #[arg(long)]
+        name: String,
+        /// A role of the configuration; may be repeated; "user" if not given.
+        #[arg(long = "role", value_name = "ROLE")]
+        roles: Vec<String>,
+        /// Read the password from the first line of standard input instead of asking.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Show every account.
+    List,
+    /// Replace the roles of an account; tokens issued from then on carry the new ones.
+    SetRole {
+        email: String,
+        #[arg(required = true, value_name = "ROLE")]
+        roles: Vec<String>,
+    },
+}
+
+pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
+    let settings = settings(config)?;
+    match command {
+        Command::Create { email, name, roles, password_stdin } => {
+            let roles = if roles.is_empty() { vec![access::USER.to_owned()] } else { roles };
+            let roles = known(&settings, roles)?;
+            let email = parse_email(&email)?;
+            let name = parse_name(&name).map_err(|error| anyhow!("--name {error}"))?;
+            let password = if password_stdin { piped_password()? } else { asked_password()? };
+            check_strength(&password, email.as_str(), &name)
+                .map_err(|error| anyhow!("the password {error}"))?;
+            block_on(create(&settings, email, name, roles, password))
+        }
+        Command::List => block_on(list(&settings)),
+        Command::SetRole { email, roles } => {
+            let roles = known(&settings, roles)?;
+            block_on(set_role(&settings, parse_email(&email)?, roles))
+        }
+    }
+}
+
+fn parse_email(text: &str) -> anyhow::Result<Email> {
+    Email::parse(text).map_err(|error| anyhow!("{text:?} {error}"))
+}
+
+/// The roles without repetition, if the configuration knows them all.
+fn known(settings: &Settings, roles: Vec<String>) -> anyhow::Result<Vec<String>> {
+    let mut known = Vec::new();
+    for role in roles {
+        let names = || settings.roles.names().collect::<Vec<_>>().join(", ");
+        ensure!(settings.roles.knows(&role), "there is no role {role:?}; the configuration has {}", names());
+        if !known.contains(&role) {
+            known.push(role);
+        }
+    }
+    Ok(known)
+}
+
+fn piped_password() -> anyhow::Result<Password> {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).context("cannot read the password from standard input")?;
+    let length = line.trim_end_matches(['\r', '\n']).len();
+    line.truncate(length);
+    Ok(Password::new(line))
+}
+
+fn asked_password() -> anyhow::Result<Password> {
+    ensure!(
+        std::io::stdin().is_terminal(),
+        "there is no terminal to ask for the password; use --password-stdin"
+    );
+    let first = rpassword::prompt_password("Password: ").context("cannot ask for the password")?;
+    let again = rpassword::prompt_password("Once more: ").context("cannot ask for the password")?;
+    if first != again {
+        bail!("the two passwords differ");
+    }
+    Ok(Password::new(first))
+}
+
+async fn create(
+    settings: &Settings,
+    email: Email,
+    name: String,
+    roles: Vec<String>,
+    password: Password,
+) -> anyhow::Result<()> {
+    let (clock, entropy) = (Clock::system(), Entropy::system());
+    let hasher = Hasher::start(Cost::from(&settings.hashing), 1, 1, &entropy)?;
+    let password_hash = hasher.hash(password, entropy.bytes()).await?;
+    let id = new_id(&clock, &entropy).to_string();
+    let new = NewUser { id, email: email.clone(), name, phone: None, password_hash, roles };
+    let db = db::open(&settings.database).await?;
+    let created = store::create(&db, new, clock.now()).await?;
+    db.close().await;
+    let user = created.with_context(|| format!("an account with {email} exists already"))?;
+    say(format_args!("created {} for {} ({})", user.id, user.email, user.roles.join(", ")));
+    Ok(())
+}
+
+async fn list(settings: &Settings) -> anyhow::Result<()> {
+    let db = db::open(&settings.database).await?;
+    let users = store::list(&db).await?;
+    db.close().await;
+    say(format_args!(
+        "{:<36}  {:<32} {:<16} {:<9} {:<20}  NAME",
+        "ID", "EMAIL", "ROLES", "ACTIVE", "CREATED"
+    ));
+    for user in users {
+        let (roles, created) = (user.roles.join(","), rfc3339(user.created_at));
+        let active = if user.is_active { "active" } else { "inactive" };
+        say(format_args!(
+            "{}  {:<32} {roles:<16} {active:<9} {created:<20}  {}",
+            user.id, user.email, user.name
+        ));
+    }
+    Ok(())
+}
+
+async fn set_role(settings: &Settings, email: Email, roles: Vec<String>) -> anyhow::Result<()> {
+    let db = db::open(&settings.database).await?;
+    let found = store::set_roles(&db, &email, &roles, Clock::system().now()).await?;
+    db.close().await;
+    ensure!(found, "there is no account with {email}");
+    say(format_args!("{email}: {}", roles.join(", ")));
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! The settings: one TOML file with `COUNTERSIGN_*` variables laid over it, checked as a whole. Loading reports
+//! everything that is wrong with file, key and reason; it must never echo a secret or start half-configured.
+
+mod edit;
+mod finding;
+mod reader;
+mod secret;
+mod sections;
+mod value;
+
+use std::path::{Path, PathBuf};
+
+use toml::Table;
+
+pub use edit::{EditError, append_key, key_lines, replace_file, revoke_key};
+pub use finding::{Finding, Severity};
+pub use secret::RefreshSecret;
+pub(crate) use secret::readable_by_others;
+pub(crate) use sections::is_kid;
+pub use sections::{
+    Cookies, Database, Hashing, Jwks, KeyLine, Log, LogFormat, Roles, Server, Sessions, Tokens,
+};
+pub(crate) use value::Seconds;
+pub use value::{Network, PublicUrl};
+
+use reader::Reader;
+
+/// Everything the issuer is told. All durations are whole seconds, all paths ready to open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The file that says all this; findings about keys name it.
+    pub file: PathBuf,
+    pub server: Server,
+    pub database: Database,
+    pub tokens: Tokens,
+    pub jwks: Jwks,
+    pub sessions: Sessions,
+    pub cookies: Cookies,
+    pub hashing: Hashing,
+    pub log: Log,
+    pub roles: Roles,
+    pub keys: Vec<KeyLine>,
+}
+
+/// What came of reading a configuration: the settings, unless a finding is an error.
+#[derive(Debug)]
+pub struct Loaded {
+    pub settings: Option<Settings>,
+    pub findings: Vec<Finding>,
+}
+
+impl Loaded {
+    fn refused(finding: Finding) -> Self {
+        Self { settings: None, findings: vec![finding] }
+    }
+}
+
+/// Reads `file` and lays the variables of `env` over it.
+pub fn load(file: &Path, env: impl IntoIterator<Item = (String, String)>) -> Loaded {
+    match std::fs::read_to_string(file) {
+        Ok(text) => parse(file, &text, env),
+        Err(error) => Loaded::refused(Finding::error(file.display(), "", format!("cannot be read: {error}"))),
+    }
+}
+
+/// Like [`load`] for the text of a file already read; `file` names it and anchors relative paths.
+pub fn parse(file: &Path, text: &str, env: impl IntoIterator<Item = (String, String)>) -> Loaded {
+    let root: Table = match toml::from_str(text) {
+        Ok(root) => root,
+        Err(error) => {
+            let line =
+                error.span().map_or(0, |span| text.get(..span.start).unwrap_or("").lines().count().max(1));
+            let message = format!("line {line}: {}", error.message());
+            return Loaded::refused(Finding::error(file.display(), "", message));
+        }
+    };
+    let mut reader = Reader::new(file, root, env);
+    let settings = read(&mut reader, file);
+    reader.finish();
+    let findings = reader.findings;
+    let sound = !findings.iter().any(Finding::is_error);
+    Loaded { settings: settings.filter(|_| sound), findings }
+}
+
+/// Every key that can be set, dotted, sorted.
+pub fn reference() -> Vec<String> {
+    let mut root = Table::new();
+    root.insert("keys".into(), toml::Value::Array(vec![Table::new().into()]));
+    let mut reader = Reader::new(Path::new(""), root, []);
+    let _ = read(&mut reader, Path::new(""));
+    reader.known.into_iter().filter(|key| !key.ends_with('.')).collect()
+}
+
+fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    // No `?` before every section was read: all findings, not the first.
+    let server = sections::server(reader);
+    let database = sections::database(reader, folder);
+    let tokens = sections::tokens(reader);
+    let jwks = sections::jwks(reader);
+    let sessions = sections::sessions(reader, folder, tokens.access_lifetime);
+    let cookies = sections::cookies(reader);
+    let hashing = sections::hashing(reader);
+    let log = sections::log(reader);
+    let roles = sections::roles(reader);
+    let keys = sections::keys(reader, folder);
+    Some(Settings {
+        file: file.to_owned(),
+        server,
+        database: database?,
+        tokens,
+        jwks,
+        sessions: sessions?,
+        cookies,
+        hashing,
+        log,
+        roles,
+        keys,
+    })
+}
+
+impl Settings {
+    /// The sections in which `self` and `other` differ and which only a restart applies: all but the keys.
+    pub fn sections_changed(&self, other: &Self) -> Vec<&'static str> {
+        let pairs = [
+            ("server", self.server == other.server),
+            ("database", self.database == other.database),
+            ("tokens", self.tokens == other.tokens),
+            ("jwks", self.jwks == other.jwks),
+            ("sessions", self.sessions == other.sessions),
+            ("cookies", self.cookies == other.cookies),
+            ("hashing", self.hashing == other.hashing),
+            ("log", self.log == other.log),
+            ("roles", self.roles == other.roles),
+        ];
+        pairs.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,296 @@
+//! The sections of the configuration: shape, defaults and limits of each. A limit that is crossed is a finding;
+//! nothing is clamped in silence.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use super::reader::{Reader, Section};
+use super::secret::{RefreshSecret, refresh_secret};
+use super::value::{Instant, Network, PublicUrl, Seconds, Setting as _};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    pub listen: SocketAddr,
+    pub public_url: PublicUrl,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+}
+
+pub(super) fn server(reader: &mut Reader) -> Server {
+    let mut section = reader.section("server");
+    let listen = section.or("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 8001)));
+    let public_url = section.or("public_url", PublicUrl::local());
+    let trusted_proxies = section.or("trusted_proxies", Vec::new());
+    section.finish();
+    Server { listen, public_url, trusted_proxies }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Database {
+    /// The SQLite file.
+    pub file: PathBuf,
+}
+
+pub(super) fn database(reader: &mut Reader, folder: &Path) -> Option<Database> {
+    let mut section = reader.section("database");
+    let url: String = section.or("url", "sqlite:issuer.db".into());
+    let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
+    let file = match path {
+        Some(path) if !path.is_empty() && !path.contains(['?', ':']) => Some(folder.join(path)),
+        Some(_) => {
+            section.error("url", "expected sqlite: and the path of a file, such as \"sqlite:issuer.db\"");
+            None
+        }
+        None => {
+            // The rest of the URL may hold a password.
+            let scheme = url.split(':').next().unwrap_or_default();
+            let unsupported = format!("expected a sqlite: URL; {scheme:?} databases are not supported");
+            section.error("url", unsupported);
+            None
+        }
+    };
+    section.finish();
+    file.map(|file| Database { file })
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    pub issuer: String,
+    pub audience: String,
+    pub access_lifetime: i64,
+    pub clock_skew: i64,
+}
+
+impl Tokens {
+    /// How long after its last signature a key must stay published.
+    pub fn overlap(&self) -> i64 {
+        self.access_lifetime + self.clock_skew
+    }
+}
+
+pub(super) fn tokens(reader: &mut Reader) -> Tokens {
+    let mut section = reader.section("tokens");
+    let tokens = Tokens {
+        issuer: section.or("issuer", "user_service".into()),
+        audience: section.or("audience", "trading_platform".into()),
+        access_lifetime: span(&mut section, "access_lifetime", "15m", ("10s", "24h")),
+        clock_skew: span(&mut section, "clock_skew", "30s", ("0s", "5m")),
+    };
+    section.finish();
+    tokens
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Jwks {
+    /// How long verifiers may go on using a fetched key set.
+    pub max_age: i64,
+}
+
+pub(super) fn jwks(reader: &mut Reader) -> Jwks {
+    let mut section = reader.section("jwks");
+    let jwks = Jwks { max_age: span(&mut section, "max_age", "5m", ("1s", "24h")) };
+    section.finish();
+    jwks
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sessions {
+    pub secret: RefreshSecret,
+    /// A session not refreshed for this long ends.
+    pub idle_lifetime: i64,
+    /// A session ends this long after its login, however it is used.
+    pub lifetime: i64,
+    /// How long the last refresh may be repeated with the same result.
+    pub refresh_grace: i64,
+}
+
+pub(super) fn sessions(reader: &mut Reader, folder: &Path, access_lifetime: i64) -> Option<Sessions> {
+    let mut section = reader.section("sessions");
+    let secret = refresh_secret(&mut section, folder);
+    let idle_lifetime = span(&mut section, "idle_lifetime", "7d", ("1m", "3650d"));
+    let lifetime = span(&mut section, "lifetime", "30d", ("1m", "3650d"));
+    let refresh_grace = span(&mut section, "refresh_grace", "10s", ("0s", "1m"));
+    if lifetime < idle_lifetime {
+        section.error("lifetime", "is shorter than sessions.idle_lifetime");
+    }
+    if idle_lifetime < access_lifetime {
+        section.error("idle_lifetime", "is shorter than tokens.access_lifetime");
+    }
+    section.finish();
+    secret.map(|secret| Sessions { secret, idle_lifetime, lifetime, refresh_grace })
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cookies {
+    /// Whether the refresh cookie is for https only.
+    pub secure: bool,
+}
+
+pub(super) fn cookies(reader: &mut Reader) -> Cookies {
+    let mut section = reader.section("cookies");
+    let cookies = Cookies { secure: section.or("secure", true) };
+    section.finish();
+    cookies
+}
+
+/// Argon2id with one lane (RFC 9106).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hashing {
+    pub memory_kib: u32,
+    pub passes: u32,
+    /// Passwords hashed at the same time; each thread holds `memory_kib`.
+    pub threads: u32,
+    /// Passwords that may wait for a thread.
+    pub queue: u32,
+    /// What the hashing threads may take together; the machine's available memory if absent.
+    pub max_memory_kib: Option<u32>,
+}
+
+/// What OWASP's Password Storage Cheat Sheet holds equivalent for Argon2id with one lane: (KiB, passes).
+const OWASP_MINIMUM: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
+
+pub(super) fn hashing(reader: &mut Reader) -> Hashing {
+    let mut section = reader.section("hashing");
+    let hashing = Hashing {
+        memory_kib: section.or("memory_kib", 19_456),
+        passes: section.or("passes", 2),
+        threads: section.or("threads", 1),
+        queue: section.or("queue", 64),
+        max_memory_kib: section.optional("max_memory_kib"),
+    };
+    let Hashing { memory_kib, passes, .. } = hashing;
+    if !OWASP_MINIMUM.iter().any(|&(memory, floor)| memory_kib >= memory && passes >= floor) {
+        let message = format!(
+            "{memory_kib} KiB with {passes} passes is below OWASP's minimum for Argon2id (19456 KiB with 2 passes)"
+        );
+        section.error("memory_kib", message);
+    }
+    if memory_kib > 4 * 1024 * 1024 {
+        section.error("memory_kib", "expected at most 4194304 (4 GiB)");
+    }
+    if passes > 100 {
+        section.error("passes", "expected at most 100");
+    }
+    if !(1..=64).contains(&hashing.threads) {
+        section.error("threads", "expected 1 to 64");
+    }
+    if !(1..=65_536).contains(&hashing.queue) {
+        section.error("queue", "expected 1 to 65536");
+    }
+    section.finish();
+    hashing
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    pub format: LogFormat,
+    /// A `tracing` filter: a level, or `target=level` pairs.
+    pub level: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    Text,
+    Json,
+}
+
+pub(super) fn log(reader: &mut Reader) -> Log {
+    let mut section = reader.section("log");
+    let format: String = section.or("format", "auto".into());
+    let format = match format.as_str() {
+        "auto" => LogFormat::Auto,
+        "text" => LogFormat::Text,
+        "json" => LogFormat::Json,
+        _ => {
+            section.error("format", r#"expected "auto", "text" or "json""#);
+            LogFormat::Auto
+        }
+    };
+    let level: String = section.or("level", "info".into());
+    if tracing_subscriber::EnvFilter::builder().parse(&level).is_err() {
+        section.error("level", r#"expected a level such as "info", or a filter such as "info,sqlx=warn""#);
+    }
+    section.finish();
+    Log { format, level }
+}
+
+/// Which permissions each role grants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roles(pub BTreeMap<String, Vec<String>>);
+
+pub(super) fn roles(reader: &mut Reader) -> Roles {
+    let default = ["positions:read", "quotes:read", "alerts:read", "alerts:write"].map(String::from).to_vec();
+    let mut roles = BTreeMap::from([("user".into(), default.clone()), ("admin".into(), default)]);
+    let mut section = reader.section("roles");
+    for name in section.names() {
+        let Some(permissions) = section.named::<Vec<String>>(&name) else { continue };
+        if !is_name(&name) {
+            section.error(&name, "a role is 1 to 64 of a-z, 0-9, '_', '-' and '.'");
+        }
+        // RFC 6749 §3.3: what a scope token may hold.
+        let is_scope = |p: &String| p.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
+        if let Some(odd) = permissions.iter().find(|p| !is_scope(p)) {
+            section.error(
+                &name,
+                format!("{odd:?} cannot be a permission: printable ASCII without spaces or quotes"),
+            );
+        }
+        roles.insert(name, permissions);
+    }
+    section.finish();
+    Roles(roles)
+}
+
+/// Roles travel in a comma-separated header and a space-separated column.
+fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-.".contains(&b))
+}
+
+/// One `[[keys]]` entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyLine {
+    pub kid: String,
+    /// PKCS#8 PEM.
+    pub file: PathBuf,
+    /// Unix seconds.
+    pub sign_from: i64,
+    pub revoked: bool,
+}
+
+pub(super) fn keys(reader: &mut Reader, folder: &Path) -> Vec<KeyLine> {
+    let mut keys = Vec::new();
+    for (index, table) in reader.tables("keys").into_iter().enumerate() {
+        let mut section = reader.entry(format!("keys[{index}]"), table);
+        let kid: Option<String> = section.required("kid");
+        let file: Option<PathBuf> = section.required("file");
+        let sign_from: Option<Instant> = section.required("sign_from");
+        let revoked = section.or("revoked", false);
+        if kid.as_deref().is_some_and(|kid| !is_kid(kid)) {
+            section.error("kid", "expected 1 to 64 of A-Z, a-z, 0-9, '_', '-' and '.'");
+        }
+        section.finish();
+        if let (Some(kid), Some(file), Some(Instant(sign_from))) = (kid, file, sign_from) {
+            keys.push(KeyLine { kid, file: folder.join(file), sign_from, revoked });
+        }
+    }
+    keys
+}
+
+/// What a key id may be: it names files and stands in headers and logs.
+pub(crate) fn is_kid(kid: &str) -> bool {
+    (1..=64).contains(&kid.len()) && kid.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+}
+
+/// A duration with a default and both limits, all written as in the file.
+fn span(section: &mut Section<'_>, name: &'static str, default: &str, (least, most): (&str, &str)) -> i64 {
+    let read = |text| Seconds::from_text(text).map_or(0, |Seconds(seconds)| seconds);
+    let Seconds(seconds) = section.optional(name).unwrap_or(Seconds(read(default)));
+    if !(read(least)..=read(most)).contains(&seconds) {
+        section.error(name, format!("expected {least} to {most}"));
+    }
+    seconds
+}

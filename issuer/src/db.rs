@@ -1,0 +1,119 @@
+//! The database: where it lives, how it is opened, which migrations it has had. Rooms put their SQL in their own
+//! `store.rs`, written for SQLite and PostgreSQL alike; nobody may hold a connection while a password is hashed.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::any::AnyPoolOptions;
+use sqlx::migrate::{Migrate as _, Migrator};
+use sqlx::{AnyPool, Executor as _};
+
+use crate::config::Database;
+
+/// The pool every store works on; cheap to clone.
+pub type Db = AnyPool;
+pub use sqlx::Error;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// SQLite has one writer; more connections only serve readers, and each costs a thread and a page cache.
+const MAX_CONNECTIONS: u32 = 4;
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("database {file}: {reason}")]
+    Unusable { file: String, reason: String },
+}
+
+fn unusable(file: &Path, reason: impl std::fmt::Display) -> OpenError {
+    OpenError::Unusable { file: file.display().to_string(), reason: reason.to_string() }
+}
+
+/// Opens the database, creating its file if there is none, brings it up to date and makes sure it can be written.
+///
+/// # Errors
+/// [`OpenError`], in one line, naming the file.
+pub async fn open(database: &Database) -> Result<Db, OpenError> {
+    let pool = connect(database, "rwc").await?;
+    MIGRATIONS.run(&pool).await.map_err(|error| unusable(&database.file, reason(&error)))?;
+    // A file that became read-only since its last migration shows only when something writes.
+    pool.execute("DELETE FROM sessions WHERE id = ''").await.map_err(|e| unusable(&database.file, e))?;
+    Ok(pool)
+}
+
+/// How many migrations the database still needs; `None` if it does not exist yet. Changes nothing.
+///
+/// # Errors
+/// [`OpenError`] if it exists and cannot be used.
+pub async fn pending_migrations(database: &Database) -> Result<Option<usize>, OpenError> {
+    if !database.file.exists() {
+        return Ok(None);
+    }
+    let pool = connect(database, "rw").await?;
+    let fail = |error: sqlx::migrate::MigrateError| unusable(&database.file, reason(&error));
+    let mut connection = pool.acquire().await.map_err(|error| unusable(&database.file, error))?;
+    let known = connection.list_applied_migrations(&MIGRATIONS.table_name).await;
+    let applied = known.or_else(|error| if no_table(&error) { Ok(Vec::new()) } else { Err(fail(error)) })?;
+    drop(connection);
+    pool.close().await;
+    Ok(Some(MIGRATIONS.iter().count().saturating_sub(applied.len())))
+}
+
+/// Whether the database answers.
+///
+/// # Errors
+/// Whatever it answers instead.
+pub async fn ping(db: &Db) -> Result<(), Error> {
+    sqlx::query("SELECT 1").execute(db).await.map(drop)
+}
+
+async fn connect(database: &Database, mode: &str) -> Result<Db, OpenError> {
+    sqlx::any::install_default_drivers();
+    let url = format!("sqlite://{}?mode={mode}", percent_encode(&database.file));
+    AnyPoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(Duration::from_secs(5))
+        .idle_timeout(Duration::from_secs(300))
+        .max_lifetime(None)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                for pragma in [
+                    "PRAGMA busy_timeout = 5000",
+                    "PRAGMA journal_mode = WAL",
+                    "PRAGMA synchronous = FULL",
+                    "PRAGMA foreign_keys = ON",
+                ] {
+                    connection.execute(pragma).await?;
+                }
+                Ok(())
+            })
+        })
+        .connect(&url)
+        .await
+        .map_err(|error| unusable(&database.file, error))
+}
+
+/// The path as the part of an URL: sqlx decodes it again.
+fn percent_encode(path: &Path) -> String {
+    let mut encoded = String::new();
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' => encoded.push(byte.into()),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// The innermost cause: the wrappers only say that a migration was being executed.
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+fn no_table(error: &sqlx::migrate::MigrateError) -> bool {
+    reason(error).contains("no such table")
+}

@@ -1,0 +1,94 @@
+//! JSON bodies: wrong type 415, too long 413, not JSON 400, not the expected shape 422. Unknown fields are
+//! ignored; nothing a client sends becomes a 5xx.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use super::ApiError;
+use crate::app::App;
+
+/// A body that must be there.
+#[derive(Debug)]
+pub struct JsonBody<T>(pub T);
+
+/// A body that may be missing, and is then empty of fields.
+#[derive(Debug)]
+pub struct JsonOrEmpty<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let typed = require_json(request.headers());
+        let bytes = read(request, app).await?;
+        typed?;
+        parse(&bytes).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned + Default> FromRequest<App> for JsonOrEmpty<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let typed = require_json(request.headers());
+        let bytes = read(request, app).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        typed?;
+        parse(&bytes).map(Self)
+    }
+}
+
+async fn read(request: Request, app: &App) -> Result<Bytes, ApiError> {
+    Bytes::from_request(request, app).await.map_err(|rejection| match rejection {
+        BytesRejection::FailedToBufferBody(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is larger than 64 KiB")
+        }
+        _ => ApiError::new(StatusCode::BAD_REQUEST, "body_unreadable", "The body ended early"),
+    })
+}
+
+/// `application/json` or `application/…+json`, with or without parameters (RFC 6839 §3.1).
+fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_json = essence
+        .strip_prefix("application/")
+        .is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"));
+    if is_json {
+        return Ok(());
+    }
+    let detail = "Send the body as application/json";
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail))
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        refusal(error.inner(), path)
+    })?;
+    deserializer.end().map_err(|error| refusal(&error, String::new()))?;
+    Ok(value)
+}
+
+/// The message of serde_json quotes the value it found; values may be passwords, so only places are told.
+fn refusal(error: &serde_json::Error, path: String) -> ApiError {
+    match error.classify() {
+        Category::Data if path.is_empty() || path == "." => {
+            ApiError::invalid_field("", "the body must be a JSON object with each field once")
+        }
+        Category::Data => ApiError::invalid_field(path, "has the wrong type"),
+        Category::Syntax | Category::Eof | Category::Io => {
+            let (line, column) = (error.line(), error.column());
+            let detail = format!("The body is not valid JSON (line {line}, column {column})");
+            ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", detail)
+        }
+    }
+}

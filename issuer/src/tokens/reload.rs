@@ -1,0 +1,185 @@
+//! Taking up changed keys while the issuer runs: at SIGHUP, and when the configuration or a key file changes. Only
+//! `[[keys]]` takes effect; a configuration with an error is refused as a whole and the one in force stays.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use notify::event::{AccessKind, AccessMode, Event, EventKind};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::{KeySet, LiveKeys};
+use crate::ambient::Clock;
+use crate::config::{self, Finding, Settings};
+
+/// An editor or a deployment touches a file several times within this.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// Knows how the running configuration was loaded, to load it again.
+#[derive(Debug)]
+pub struct Reloader {
+    pub running: Settings,
+    pub env: Vec<(String, String)>,
+    pub keys: Arc<LiveKeys>,
+    pub clock: Clock,
+}
+
+/// A configuration that was taken up.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    pub warnings: Vec<Finding>,
+    /// Sections that differ from those in force and need a restart.
+    pub needs_restart: Vec<&'static str>,
+    key_files: Vec<PathBuf>,
+}
+
+impl Reloader {
+    /// Loads the configuration and puts its keys in force.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; the keys in force are then unchanged, and the refusal is counted.
+    pub fn reload(&self) -> Result<Reloaded, Vec<Finding>> {
+        let now = self.clock.now();
+        let loaded = config::load(&self.running.file, self.env.iter().cloned());
+        let mut findings = loaded.findings;
+        let Some(settings) = loaded.settings else { return self.refuse(findings) };
+        let needs_restart = self.running.sections_changed(&settings);
+        // Everything but the keys stays as it is in force, also where it decides about them.
+        let settings = Settings { keys: settings.keys, ..self.running.clone() };
+        let (set, more) = KeySet::load(&settings, now);
+        findings.extend(more);
+        let Some(set) = set else { return self.refuse(findings) };
+        for kid in set.hasty(&self.keys.current(), now, settings.jwks.max_age) {
+            let message = format!("key {kid:?} signs before verifiers have fetched it (jwks.max_age)");
+            findings.push(Finding::warning(settings.file.display(), "keys.sign_from", message));
+        }
+        self.keys.replace(set);
+        let key_files = settings.keys.into_iter().map(|line| line.file).collect();
+        Ok(Reloaded { warnings: findings, needs_restart, key_files })
+    }
+
+    fn refuse(&self, mut findings: Vec<Finding>) -> Result<Reloaded, Vec<Finding>> {
+        self.keys.count_refusal();
+        findings.retain(Finding::is_error);
+        Err(findings)
+    }
+
+    /// Reloads whenever told to or when a file changes, and logs what came of it. Never returns.
+    pub async fn run(self) {
+        let (changed, mut changes) = mpsc::channel(1);
+        let mut files = Files::watch(changed);
+        files.follow(&self.running.file, self.running.keys.iter().map(|line| line.file.as_path()));
+        let mut hangups = signal(SignalKind::hangup())
+            .inspect_err(|error| tracing::warn!(event = "no_sighup", error = %error, "SIGHUP is not heard"))
+            .ok();
+        loop {
+            let hangup = async {
+                match &mut hangups {
+                    Some(hangups) => hangups.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = hangup => {}
+                Some(()) = changes.recv() => {
+                    tokio::time::sleep(DEBOUNCE).await;
+                    let _ = changes.try_recv();
+                }
+            }
+            match self.reload() {
+                Ok(reloaded) => {
+                    note(&reloaded);
+                    files.follow(&self.running.file, reloaded.key_files.iter().map(PathBuf::as_path));
+                }
+                Err(findings) => {
+                    for finding in findings {
+                        let finding = finding.to_string();
+                        tracing::error!(
+                            event = "config_refused",
+                            finding,
+                            "the configuration in force stays"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn note(reloaded: &Reloaded) {
+    for warning in &reloaded.warnings {
+        tracing::warn!(event = "config_warning", finding = warning.to_string(), "configuration");
+    }
+    if !reloaded.needs_restart.is_empty() {
+        let sections = reloaded.needs_restart.join(", ");
+        tracing::warn!(event = "restart_needed", sections, "changed settings take effect at the next start");
+    }
+    tracing::info!(event = "keys_reloaded", "the keys were read again");
+}
+
+/// The files whose change means a reload. Their folders are watched, because editors and deployments replace
+/// files rather than write them.
+struct Files {
+    watcher: Option<RecommendedWatcher>,
+    folders: BTreeSet<PathBuf>,
+    interesting: Arc<RwLock<BTreeSet<PathBuf>>>,
+}
+
+impl Files {
+    fn watch(changed: mpsc::Sender<()>) -> Self {
+        let interesting = Arc::new(RwLock::new(BTreeSet::new()));
+        let files = Arc::clone(&interesting);
+        let notice = move |event: notify::Result<Event>| {
+            let matters = event.is_ok_and(|event| {
+                let files = files.read().unwrap_or_else(PoisonError::into_inner);
+                may_change(event.kind) && event.paths.iter().any(|path| concerns(path, &files))
+            });
+            if matters {
+                // A full channel means that a reload is due anyway.
+                let _ = changed.try_send(());
+            }
+        };
+        let watcher = notify::recommended_watcher(notice)
+            .inspect_err(|error| tracing::warn!(event = "no_watch", error = %error, "files are not watched"))
+            .ok();
+        Self { watcher, folders: BTreeSet::new(), interesting }
+    }
+
+    /// Follows these files from now on, and what links among them lead to.
+    fn follow<'a>(&mut self, config: &'a Path, keys: impl Iterator<Item = &'a Path>) {
+        let mut files = BTreeSet::new();
+        for file in std::iter::once(config).chain(keys) {
+            files.extend(std::path::absolute(file));
+            files.extend(file.canonicalize());
+        }
+        let folders: BTreeSet<PathBuf> =
+            files.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect();
+        *self.interesting.write().unwrap_or_else(PoisonError::into_inner) = files;
+        if let Some(watcher) = &mut self.watcher {
+            for folder in folders.difference(&self.folders) {
+                if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+                    let folder = folder.display();
+                    tracing::warn!(event = "no_watch", %folder, error = %error, "a folder is not watched");
+                }
+            }
+        }
+        self.folders.extend(folders);
+    }
+}
+
+/// Whether an event can mean new contents; our own reading must not cause the next reload.
+fn may_change(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
+        EventKind::Access(_) => false,
+        _ => true,
+    }
+}
+
+/// Whether an event is about one of the files, or about the link that Kubernetes swaps under all of them.
+fn concerns(path: &Path, files: &BTreeSet<PathBuf>) -> bool {
+    files.contains(path) || path.file_name().is_some_and(|name| name == "..data")
+}
