@@ -4,7 +4,7 @@
 //! jwt-compact's own parser is not used here: it takes `1.5` for a time, does not see a repeated member, and
 //! copies every claim twice. `tests/agreement.rs` holds this parser against it.
 
-use base64ct::{Base64UrlUnpadded, Encoding};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
 use crate::{Reject, Signature, strict_json};
@@ -35,7 +35,7 @@ impl<'a> Envelope<'a> {
             return Err(Reject::Malformed);
         }
         let mut bytes = [0; 64];
-        if Base64UrlUnpadded::decode(signature, &mut bytes).map_err(|_| Reject::Malformed)?.len() != 64 {
+        if URL_SAFE_NO_PAD.decode_slice(signature, &mut bytes) != Ok(64) {
             return Err(Reject::Malformed);
         }
         let key_id = Header::parse(header)?.key_id()?;
@@ -44,7 +44,7 @@ impl<'a> Envelope<'a> {
 
     /// The payload's JSON. To be read only after the signature was verified.
     pub(crate) fn payload(&self) -> Result<Vec<u8>, Reject> {
-        Base64UrlUnpadded::decode_vec(self.payload).map_err(|_| Reject::Malformed)
+        URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| Reject::Malformed)
     }
 }
 
@@ -83,7 +83,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error>
 
 impl Header {
     fn parse(encoded: &str) -> Result<Self, Reject> {
-        let json = Base64UrlUnpadded::decode_vec(encoded).map_err(|_| Reject::Malformed)?;
+        let json = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| Reject::Malformed)?;
         strict_json::from_slice(&json).map_err(|_| Reject::Malformed)
     }
 

@@ -1,6 +1,6 @@
 //! JSON Web Keys (RFC 7517) as far as this platform has them: Ed25519 public keys (RFC 8037 §2).
 
-use base64ct::{Base64UrlUnpadded, Encoding};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use crate::{InvalidKeyring, VerifyingKey};
@@ -36,7 +36,7 @@ impl Jwk {
         Self {
             kty: "OKP".into(),
             crv: Some("Ed25519".into()),
-            x: Some(Base64UrlUnpadded::encode_string(key.as_bytes())),
+            x: Some(URL_SAFE_NO_PAD.encode(key.as_bytes())),
             kid: Some(kid.into()),
             usage: Some("sig".into()),
             alg: Some("EdDSA".into()),
@@ -59,9 +59,8 @@ impl Jwk {
         }
         let mut encoded = [0; 32];
         let x = self.x.as_deref().unwrap_or_default();
-        match Base64UrlUnpadded::decode(x, &mut encoded) {
-            Ok(bytes) if bytes.len() == 32 => {}
-            _ => return Err(InvalidKeyring::NotAKey { kid: kid.into() }),
+        if URL_SAFE_NO_PAD.decode_slice(x, &mut encoded) != Ok(32) {
+            return Err(InvalidKeyring::NotAKey { kid: kid.into() });
         }
         let key = VerifyingKey::from_bytes(&encoded)
             .map_err(|source| InvalidKeyring::Key { kid: kid.into(), source })?;

@@ -1,11 +1,12 @@
 //! JSON as a security token may use it: one value, no member name twice (RFC 7515 §4, RFC 7519 §4), bounded
-//! depth and width. Typed parsing comes after; it alone would not see a repeated unknown member.
+//! depth and width. A typed parser alone would not see a repeated unknown member.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::Deserialize;
+use serde::de::value::CowStrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, forward_to_deserialize_any};
 
 /// Objects and arrays inside one another.
 const MAX_DEPTH: u8 = 8;
@@ -15,86 +16,149 @@ const MAX_MEMBERS: usize = 64;
 /// Parses `T` from JSON that keeps the rules of this module.
 pub(crate) fn from_slice<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    Strict { depth: 0 }.deserialize(&mut deserializer)?;
+    let value = T::deserialize(Strict { inner: &mut deserializer, depth: 0 })?;
     deserializer.end()?;
-    serde_json::from_slice(json)
+    Ok(value)
 }
 
-/// Walks a value and keeps nothing of it.
-#[derive(Clone, Copy)]
-struct Strict {
+/// Stands between a type and its JSON, at every level, and sees all that passes: also the members that the type
+/// ignores. `inner` is a deserializer, a visitor, a seed, or the access to an array.
+struct Strict<I> {
+    inner: I,
     depth: u8,
 }
 
-impl Strict {
-    fn deeper<E: Error>(self) -> Result<Self, E> {
+impl<I> Strict<I> {
+    fn with<J>(&self, inner: J) -> Strict<J> {
+        Strict { inner, depth: self.depth }
+    }
+
+    fn deeper<J, E: Error>(&self, inner: J) -> Result<Strict<J>, E> {
         if self.depth < MAX_DEPTH {
-            Ok(Self { depth: self.depth.saturating_add(1) })
+            Ok(Strict { inner, depth: self.depth + 1 })
         } else {
             Err(E::custom(format_args!("nested deeper than {MAX_DEPTH}")))
         }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = ();
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
+    type Error = D::Error;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.with(visitor);
+        self.inner.deserialize_any(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.with(visitor);
+        self.inner.deserialize_option(visitor)
+    }
+
+    // JSON says itself what comes next.
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
-    type Value = ();
+impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<V> {
+    type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
+        self.inner.expecting(f)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
+    fn visit_bool<E: Error>(self, value: bool) -> Result<V::Value, E> {
+        self.inner.visit_bool(value)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
+    fn visit_i64<E: Error>(self, value: i64) -> Result<V::Value, E> {
+        self.inner.visit_i64(value)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
+    fn visit_u64<E: Error>(self, value: u64) -> Result<V::Value, E> {
+        self.inner.visit_u64(value)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
+    fn visit_f64<E: Error>(self, value: f64) -> Result<V::Value, E> {
+        self.inner.visit_f64(value)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E: Error>(self, value: &str) -> Result<V::Value, E> {
+        self.inner.visit_str(value)
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<V::Value, E> {
+        self.inner.visit_borrowed_str(value)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let inner = self.deeper()?;
-        while items.next_element_seed(inner)?.is_some() {}
-        Ok(())
+    fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
+        self.inner.visit_unit()
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let inner = self.deeper()?;
-        let mut names: Vec<Cow<'de, str>> = Vec::with_capacity(16);
-        while let Some(Name(name)) = members.next_key()? {
-            if names.len() == MAX_MEMBERS {
-                return Err(A::Error::custom(format_args!("more than {MAX_MEMBERS} members")));
-            }
-            if names.contains(&name) {
-                return Err(A::Error::custom("a member name appears twice"));
-            }
-            names.push(name);
-            members.next_value_seed(inner)?;
+    fn visit_none<E: Error>(self) -> Result<V::Value, E> {
+        self.inner.visit_none()
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
+        let deserializer = self.with(deserializer);
+        self.inner.visit_some(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
+        let items = self.deeper(items)?;
+        self.inner.visit_seq(items)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<V::Value, A::Error> {
+        let members = self.deeper(members)?;
+        self.inner.visit_map(Members { members, names: Vec::with_capacity(16) })
+    }
+}
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Strict<S> {
+    type Value = S::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
+        let deserializer = self.with(deserializer);
+        self.inner.deserialize(deserializer)
+    }
+}
+
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Strict<A> {
+    type Error = A::Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+        let seed = self.with(seed);
+        self.inner.next_element_seed(seed)
+    }
+}
+
+/// An object, and the names of its members so far.
+struct Members<'de, A> {
+    members: Strict<A>,
+    names: Vec<Cow<'de, str>>,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<'de, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+        let Some(Name(name)) = self.members.inner.next_key()? else { return Ok(None) };
+        if self.names.len() == MAX_MEMBERS {
+            return Err(A::Error::custom(format_args!("more than {MAX_MEMBERS} members")));
         }
-        Ok(())
+        if self.names.contains(&name) {
+            return Err(A::Error::custom("a member name appears twice"));
+        }
+        self.names.push(name.clone());
+        seed.deserialize(CowStrDeserializer::new(name)).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        let seed = self.members.with(seed);
+        self.members.inner.next_value_seed(seed)
     }
 }
 

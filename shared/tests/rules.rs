@@ -109,6 +109,20 @@ fn wants_strict_unpadded_base64url() {
 }
 
 #[test]
+fn a_signature_has_64_bytes() {
+    let token = token();
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    for bytes in (0..200).filter(|&bytes| bytes != 64) {
+        let other = Base64UrlUnpadded::encode_string(&vec![0; bytes]);
+        assert_eq!(verify(format!("{signed}.{other}")), Err(Reject::Malformed), "{bytes}");
+    }
+    for characters in (0..signature.len()).chain(87..200) {
+        let other = "A".repeat(characters);
+        assert_eq!(verify(format!("{signed}.{other}")), Err(Reject::Malformed), "{characters}");
+    }
+}
+
+#[test]
 fn refuses_a_repeated_member_in_header_and_claims() {
     let twice = |json: String, member: &str| json.replacen('{', &format!("{{{member},"), 1);
     let header = header().to_string();
