@@ -8,14 +8,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 
 use crate::principal::Principal;
 
 /// How many entries get a second chance before one is evicted, so that an eviction takes constant time.
 const SECOND_CHANCES: usize = 8;
 
-/// A Ed25519 signature ends a token with 43 characters that nobody can choose; they spread as well as the whole.
+/// An Ed25519 signature ends a token with 43 characters that nobody can choose; they spread as well as the whole.
 const HASHED_TAIL: usize = 43;
 
 /// Verified tokens and their principals, evicted by second chance (CLOCK).
@@ -132,10 +131,9 @@ impl TokenCache {
         let taken = self.slots.swap_remove(at);
         self.bytes = self.bytes.saturating_sub(taken.bytes());
         if let Some(moved) = self.slots.get(at)
-            && let Entry::Occupied(mut place) =
-                self.index.entry(moved.hash, |candidate| *candidate == last, |_| moved.hash)
+            && let Some(place) = self.index.find_mut(moved.hash, |candidate| *candidate == last)
         {
-            *place.get_mut() = at;
+            *place = at;
         }
     }
 
@@ -147,4 +145,129 @@ impl TokenCache {
 
 fn holds(slots: &[Slot], at: usize, token: &[u8]) -> bool {
     slots.get(at).is_some_and(|slot| *slot.token == *token)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use countersign_claims::{AccessClaims, Audience, Window};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn principal(user: &str) -> Rc<Principal> {
+        let claims = AccessClaims {
+            iss: String::new(),
+            aud: Audience::One(String::new()),
+            sub: user.into(),
+            exp: 0,
+            nbf: None,
+            iat: None,
+            jti: None,
+            client_id: None,
+            session_id: None,
+            email: None,
+            name: None,
+            roles: vec![],
+            scope: None,
+            amr: vec![],
+            auth_time: None,
+        };
+        Rc::new(Principal::new(&claims, Window { from: 0, until: 0 }).unwrap())
+    }
+
+    fn token(number: usize) -> Vec<u8> {
+        format!("{number:0>60}").into_bytes()
+    }
+
+    /// A cache with room for about this many of [`token`].
+    fn room_for(count: usize) -> TokenCache {
+        let mut one = TokenCache::new(usize::MAX, RandomState::new());
+        one.insert(&token(0), principal("u-0"));
+        TokenCache::new(one.bytes * count + one.bytes / 2, RandomState::new())
+    }
+
+    #[test]
+    fn answers_for_the_same_bytes_only() {
+        let mut cache = room_for(4);
+        cache.insert(&token(1), principal("u-1"));
+        assert_eq!(cache.get(&token(1)), Some(principal("u-1")));
+        let other_start = [b"1", &token(1)[1..]].concat();
+        assert_eq!(cache.get(&other_start), None, "the same bucket, another token");
+        assert_eq!(cache.get(&token(1)[1..]), None);
+        assert_eq!(cache.get(b""), None);
+    }
+
+    #[test]
+    fn a_token_in_use_stays_while_others_pass_once() {
+        let mut cache = room_for(20);
+        cache.insert(&token(0), principal("u-0"));
+        for passing in 1..500 {
+            cache.insert(&token(passing), principal("u-1"));
+            assert!(cache.get(&token(0)).is_some(), "{passing}");
+        }
+        assert_eq!(cache.len(), 20);
+    }
+
+    #[test]
+    fn evicts_even_if_everything_is_in_use() {
+        let mut cache = room_for(20);
+        for number in 0..100 {
+            cache.insert(&token(number), principal("u-1"));
+            for known in 0..=number {
+                cache.get(&token(known));
+            }
+        }
+        assert_eq!(cache.len(), 20);
+    }
+
+    #[test]
+    fn what_is_larger_than_the_cache_is_not_remembered() {
+        let mut cache = room_for(1);
+        cache.insert(&token(1), principal("u-1"));
+        cache.insert(&[b'a'; 10_000], principal("u-2"));
+        assert_eq!((cache.len(), cache.get(&token(1)).is_some()), (1, true));
+        let mut none = TokenCache::new(0, RandomState::new());
+        none.insert(&token(1), principal("u-1"));
+        assert!(none.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn never_answers_wrongly_and_never_outgrows_its_bound(
+            steps in prop::collection::vec((0..3_u8, 0..60_usize), 1..300), room in 1..30_usize,
+        ) {
+            let mut cache = room_for(room);
+            let mut inserted = BTreeMap::new();
+            for (step, number) in steps {
+                let token = token(number);
+                match step {
+                    0 => {
+                        let user = format!("u-{number}");
+                        cache.insert(&token, principal(&user));
+                        inserted.insert(number, user);
+                        prop_assert!(cache.get(&token).is_some());
+                    }
+                    1 => {
+                        cache.remove(&token);
+                        inserted.remove(&number);
+                        prop_assert!(cache.get(&token).is_none());
+                    }
+                    _ => if let Some(found) = cache.get(&token) {
+                        prop_assert_eq!(Some(found), inserted.get(&number).map(|user| principal(user)));
+                    }
+                }
+                prop_assert!(cache.bytes <= cache.max_bytes);
+                prop_assert_eq!(cache.bytes, cache.slots.iter().map(Slot::bytes).sum::<usize>());
+                prop_assert_eq!(cache.index.len(), cache.slots.len());
+                for at in 0..cache.len() {
+                    let known = cache.slots[at].token.clone();
+                    prop_assert!(cache.get(&known).is_some(), "slot {} cannot be found", at);
+                }
+            }
+            cache.clear();
+            prop_assert_eq!((cache.len(), cache.bytes), (0, 0));
+        }
+    }
 }

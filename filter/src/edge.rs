@@ -47,6 +47,7 @@ impl Edge {
     pub fn new(config: Config, hasher: RandomState) -> Self {
         let verifier = Verifier::new(config.issuer.clone(), config.audiences.clone(), config.clock_skew);
         let awaited = config.keys.remote.is_some();
+        config.keys.inline.prepare();
         let keys = Keys { ring: config.keys.inline.clone(), awaited, unknown_seen: false };
         let cache = TokenCache::new(config.cache_bytes, hasher);
         Self { config, verifier, keys, cache, checks: Checks::default() }
@@ -71,11 +72,14 @@ impl Edge {
     /// # Errors
     /// The set is not sound, or contradicts the inline keys; the one in force stays.
     pub fn load_keys(&mut self, jwks: &[u8]) -> Result<(), InvalidKeyring> {
-        let ring = Keyring::from_json(jwks)?.merge(self.config.keys.inline.clone())?;
+        let mut ring = Keyring::from_json(jwks)?.merge(self.config.keys.inline.clone())?;
+        self.keys.awaited = false;
         if ring != self.keys.ring {
+            ring.adopt(&self.keys.ring);
+            ring.prepare();
+            self.keys.ring = ring;
             self.cache.clear();
         }
-        self.keys = Keys { ring, awaited: false, unknown_seen: self.keys.unknown_seen };
         Ok(())
     }
 

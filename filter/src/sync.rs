@@ -120,3 +120,81 @@ fn millis(duration: Duration) -> u64 {
 fn share(wait: u64, random: u64) -> u64 {
     random.checked_rem((wait / 10).saturating_add(1)).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PACE: Pace = Pace { refresh: Duration::from_secs(60), timeout: Duration::from_secs(2) };
+    const NOW: u64 = 1_800_000_000_000;
+
+    fn fetched() -> Schedule {
+        Schedule::default().claim(NOW, &PACE, false).unwrap().succeeded(NOW, &PACE, 0)
+    }
+
+    #[test]
+    fn the_first_attempt_is_due_at_once_and_only_once() {
+        let claimed = Schedule::default().claim(NOW, &PACE, false).unwrap();
+        assert_eq!(claimed.claim(NOW, &PACE, true), None);
+        assert_eq!(claimed.claim(NOW + 2999, &PACE, false), None);
+        assert!(claimed.claim(NOW + 3000, &PACE, false).is_some(), "the claim runs out");
+    }
+
+    #[test]
+    fn a_good_answer_is_refreshed_a_little_early() {
+        let due = |random| Schedule::default().succeeded(NOW, &PACE, random).due_at - NOW;
+        assert_eq!(due(0), 60_000);
+        assert_eq!(due(6_000), 54_000);
+        assert_eq!(due(6_001), 60_000);
+        assert_eq!(fetched().claim(NOW + 59_999, &PACE, false), None);
+        assert!(fetched().claim(NOW + 60_000, &PACE, false).is_some());
+    }
+
+    #[test]
+    fn an_unknown_key_brings_the_attempt_forward_but_not_at_any_rate() {
+        assert_eq!(fetched().claim(NOW + 4999, &PACE, true), None);
+        let early = fetched().claim(NOW + 5000, &PACE, true).unwrap().succeeded(NOW + 5000, &PACE, 0);
+        assert_eq!(early.claim(NOW + 9999, &PACE, true), None);
+    }
+
+    #[test]
+    fn failures_wait_longer_and_longer_up_to_a_minute() {
+        let mut schedule = Schedule::default();
+        let waits: Vec<_> = (0..8)
+            .map(|_| {
+                schedule = schedule.failed(NOW, 0);
+                (schedule.due_at - NOW) / 1000
+            })
+            .collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(schedule.succeeded(NOW, &PACE, 0).failures, 0);
+    }
+
+    #[test]
+    fn a_record_from_the_future_is_not_waited_for() {
+        assert!(fetched().claim(NOW - 86_400_000, &PACE, false).is_some());
+    }
+
+    #[test]
+    fn a_record_survives_shared_data_and_a_broken_one_counts_as_none() {
+        let record = fetched().failed(NOW, 7);
+        assert_eq!(Schedule::decode(&record.encode()), record);
+        assert_eq!(Schedule::decode(&record.encode()[1..]), Schedule::default());
+        let snapshot = Snapshot { fetched_at: NOW, jwks: b"{}" };
+        assert_eq!(Snapshot::decode(&snapshot.encode()), Some(snapshot));
+        assert_eq!(Snapshot::decode(b"short"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn two_workers_never_claim_one_attempt(attempted_at: u64, due_at: u64, failures: u32, now: u64, early: bool) {
+            let schedule = Schedule { attempted_at, due_at, failures };
+            if let Some(claimed) = schedule.claim(now, &PACE, early) {
+                let _ = (claimed.succeeded(now, &PACE, due_at), claimed.failed(now, due_at));
+                prop_assert!(now > u64::MAX - 10_000 || claimed.claim(now, &PACE, true).is_none());
+            }
+        }
+    }
+}

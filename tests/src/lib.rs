@@ -1,1 +1,3 @@
-//! placeholder
+//! Black-box tests: what they share.
+
+pub mod host;

@@ -1,0 +1,116 @@
+//! What the workers of one Envoy process share: shared data, metrics, the log and the clock.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use super::START;
+use super::worker::Worker;
+
+/// One Envoy process.
+#[derive(Debug, Clone)]
+pub struct Process {
+    state: Arc<Mutex<State>>,
+}
+
+/// A line that the module logged. Levels as in the ABI: 0 trace to 5 critical.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    pub level: i32,
+    pub message: String,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) now: Duration,
+    pub(super) log: Vec<LogLine>,
+    /// Values with their version, by key.
+    pub(super) shared_data: BTreeMap<Vec<u8>, (Vec<u8>, u32)>,
+    pub(super) last_version: u32,
+    /// Names in the order of their ids.
+    pub(super) metric_names: Vec<String>,
+    pub(super) metrics: BTreeMap<String, u64>,
+    pub(super) clusters: Vec<String>,
+    pub(super) random: u64,
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Process {
+    /// A process whose clock stands at [`START`] and that knows one cluster, `issuer`.
+    pub fn new() -> Self {
+        let state = State {
+            now: Duration::from_secs(START as u64),
+            log: Vec::new(),
+            shared_data: BTreeMap::new(),
+            last_version: 0,
+            metric_names: Vec::new(),
+            metrics: BTreeMap::new(),
+            clusters: vec!["issuer".into()],
+            random: 0x9e37_79b9_7f4a_7c15,
+        };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Starts a worker: a VM of its own, configured.
+    ///
+    /// # Errors
+    /// What the module logged when it refused the configuration.
+    pub fn worker(&self, config: &serde_json::Value) -> Result<Worker, String> {
+        Worker::start(self.clone(), config)
+    }
+
+    /// Moves the clock.
+    pub fn advance(&self, by: Duration) {
+        self.state().now += by;
+    }
+
+    /// Sets the clock, in seconds since the Unix epoch.
+    pub fn set_time(&self, now: i64) {
+        self.state().now = Duration::from_secs(now.try_into().expect("a time after 1970"));
+    }
+
+    /// Seconds since the Unix epoch.
+    pub fn now(&self) -> i64 {
+        self.state().now.as_secs().try_into().expect("a time before the end of time")
+    }
+
+    /// The value of a metric, summed over workers; zero if it was never told.
+    pub fn metric(&self, name: &str) -> u64 {
+        self.state().metrics.get(name).copied().unwrap_or_default()
+    }
+
+    /// Every metric that was told.
+    pub fn metrics(&self) -> BTreeMap<String, u64> {
+        self.state().metrics.clone()
+    }
+
+    pub fn log(&self) -> Vec<LogLine> {
+        self.state().log.clone()
+    }
+
+    /// Forgets a cluster, as when a configuration names one that is not there.
+    pub fn remove_cluster(&self, name: &str) {
+        self.state().clusters.retain(|cluster| cluster != name);
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no test panicked with the lock held")
+    }
+}
+
+impl State {
+    /// Reproducible bytes: a test that fails fails again.
+    pub(super) fn fill_random(&mut self, bytes: &mut [u8]) {
+        for byte in bytes {
+            self.random ^= self.random << 13;
+            self.random ^= self.random >> 7;
+            self.random ^= self.random << 17;
+            *byte = self.random.to_le_bytes()[3];
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! One worker: a VM of its own with the module in it, as Envoy drives it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use wasmtime::{Instance, Linker, Store, TypedFunc, WasmParams, WasmResults};
+
+use super::process::Process;
+use super::traffic::{Headers, Outcome, Refusal, Request};
+use super::{FUEL, abi, shipped};
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    store: Store<Vm>,
+    instance: Instance,
+    /// The root context that serves.
+    root: i32,
+    last_context: i32,
+}
+
+/// An HTTP call that the module has made and that waits for its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    pub id: i32,
+    pub cluster: String,
+    pub headers: Headers,
+    pub timeout: Duration,
+}
+
+/// What the host functions of a worker work on.
+#[derive(Debug)]
+pub(super) struct Vm {
+    pub(super) process: Process,
+    pub(super) plugin_config: Vec<u8>,
+    pub(super) tick_period: Option<Duration>,
+    pub(super) request: Headers,
+    pub(super) reply: Headers,
+    pub(super) refusal: Option<Refusal>,
+    pub(super) filter_state: BTreeMap<String, String>,
+    pub(super) calls: VecDeque<Call>,
+    pub(super) last_call: i32,
+    pub(super) call_headers: Headers,
+    pub(super) call_body: Vec<u8>,
+}
+
+impl Worker {
+    pub(super) fn start(process: Process, config: &serde_json::Value) -> Result<Self, String> {
+        let vm = Vm {
+            process,
+            plugin_config: Vec::new(),
+            tick_period: None,
+            request: Headers::default(),
+            reply: Headers::default(),
+            refusal: None,
+            filter_state: BTreeMap::new(),
+            calls: VecDeque::new(),
+            last_call: 0,
+            call_headers: Headers::default(),
+            call_body: Vec::new(),
+        };
+        let shipped = shipped();
+        let mut linker = Linker::new(&shipped.engine);
+        abi::define(&mut linker).expect("host functions of the right types");
+        linker.define_unknown_imports_as_traps(&shipped.module).expect("imports that are functions");
+        let mut store = Store::new(&shipped.engine, vm);
+        store.set_fuel(FUEL).expect("fuel is on");
+        let instance = linker.instantiate(&mut store, &shipped.module).expect("a module that instantiates");
+        let mut worker = Self { store, instance, root: 0, last_context: 0 };
+        worker.enter::<(), ()>("_initialize", ());
+        worker.configure(config)?;
+        Ok(worker)
+    }
+
+    /// Gives the worker a new configuration, as Envoy does: a new root context in the same VM. If it is refused,
+    /// the root context before it goes on serving.
+    ///
+    /// # Errors
+    /// What the module logged.
+    pub fn configure(&mut self, config: &serde_json::Value) -> Result<(), String> {
+        self.configure_raw(config.to_string().as_bytes())
+    }
+
+    /// As [`configure`](Self::configure), with any bytes.
+    ///
+    /// # Errors
+    /// What the module logged.
+    pub fn configure_raw(&mut self, config: &[u8]) -> Result<(), String> {
+        let root = self.next_context();
+        let logged = self.store.data().process.log().len();
+        self.store.data_mut().plugin_config = config.to_vec();
+        let size = i32::try_from(config.len()).expect("a small configuration");
+        self.enter::<_, ()>("proxy_on_context_create", (root, 0));
+        let started = self.enter::<_, i32>("proxy_on_vm_start", (root, 0)) != 0;
+        let accepted = started && self.enter::<_, i32>("proxy_on_configure", (root, size)) != 0;
+        let dropped = if accepted { std::mem::replace(&mut self.root, root) } else { root };
+        if dropped != 0 {
+            self.enter::<_, i32>("proxy_on_done", dropped);
+            self.enter::<_, ()>("proxy_on_delete", dropped);
+        }
+        if accepted {
+            return Ok(());
+        }
+        let lines: Vec<_> =
+            self.store.data().process.log().drain(logged..).map(|line| line.message).collect();
+        Err(lines.join("\n"))
+    }
+
+    /// Sends a request through the whole life of its context.
+    pub fn send(&mut self, request: &Request) -> Outcome {
+        let context = self.next_context();
+        let vm = self.store.data_mut();
+        vm.request = request.headers.clone();
+        vm.reply = request.reply.clone();
+        vm.refusal = None;
+        vm.filter_state.clear();
+        let count = i32::try_from(vm.request.0.len()).expect("few headers");
+        self.enter::<_, ()>("proxy_on_context_create", (context, self.root));
+        let action = self.enter::<_, i32>("proxy_on_request_headers", (context, count, 1));
+        let refused = self.store.data().refusal.is_some();
+        assert_eq!(action != 0, refused, "a request is stopped exactly when it is answered");
+        if !refused {
+            let count = i32::try_from(self.store.data().reply.0.len()).expect("few headers");
+            self.enter::<_, i32>("proxy_on_response_headers", (context, count, 1));
+        }
+        self.enter::<_, i32>("proxy_on_done", context);
+        self.enter::<_, ()>("proxy_on_log", context);
+        self.enter::<_, ()>("proxy_on_delete", context);
+        let vm = self.store.data_mut();
+        Outcome {
+            headers: std::mem::take(&mut vm.request),
+            refusal: vm.refusal.take(),
+            reply: if refused { Headers::default() } else { std::mem::take(&mut vm.reply) },
+            filter_state: std::mem::take(&mut vm.filter_state),
+        }
+    }
+
+    /// Sends a request to a root context that was created and never configured.
+    pub fn send_unconfigured(&mut self, request: &Request) -> Outcome {
+        let root = self.next_context();
+        self.enter::<_, ()>("proxy_on_context_create", (root, 0));
+        let configured = std::mem::replace(&mut self.root, root);
+        let outcome = self.send(request);
+        self.root = configured;
+        outcome
+    }
+
+    /// Lets the timer fire, if the module has set one.
+    pub fn tick(&mut self) {
+        if self.store.data().tick_period.is_some() {
+            self.enter::<_, ()>("proxy_on_tick", self.root);
+        }
+    }
+
+    /// The HTTP calls that wait for an answer.
+    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.store.data().calls.iter()
+    }
+
+    /// Answers the oldest call.
+    pub fn answer(&mut self, status: u16, body: impl AsRef<[u8]>) {
+        let headers = Headers(vec![(":status".into(), status.to_string().into_bytes())]);
+        self.complete(headers, body.as_ref().to_vec());
+    }
+
+    /// Lets the oldest call fail: a timeout, a reset, no host to connect to.
+    pub fn fail_call(&mut self) {
+        self.complete(Headers::default(), Vec::new());
+    }
+
+    fn complete(&mut self, headers: Headers, body: Vec<u8>) {
+        let vm = self.store.data_mut();
+        let call = vm.calls.pop_front().expect("a call that waits");
+        let counts = [headers.0.len(), body.len()].map(|n| i32::try_from(n).expect("a small answer"));
+        vm.call_headers = headers;
+        vm.call_body = body;
+        let [headers, body] = counts;
+        self.enter::<_, ()>("proxy_on_http_call_response", (self.root, call.id, headers, body, 0));
+    }
+
+    /// The module's memory, in bytes.
+    pub fn memory_bytes(&mut self) -> usize {
+        let memory = self.instance.get_memory(&mut self.store, "memory").expect("a memory");
+        memory.data_size(&self.store)
+    }
+
+    fn next_context(&mut self) -> i32 {
+        self.last_context += 1;
+        self.last_context
+    }
+
+    fn enter<P: WasmParams, R: WasmResults>(&mut self, export: &str, params: P) -> R {
+        self.store.set_fuel(FUEL).expect("fuel is on");
+        let function: TypedFunc<P, R> =
+            self.instance.get_typed_func(&mut self.store, export).expect("an export of the ABI");
+        function.call(&mut self.store, params).unwrap_or_else(|trap| {
+            let log = self.store.data().process.log();
+            panic!(
+                "{export} trapped: {trap:?}\nlast lines of the log: {:#?}",
+                log.iter().rev().take(5).collect::<Vec<_>>()
+            )
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! Where a token may be, that there is only one, and that it goes no further than it must.
+
+use countersign_tests::host::{Outcome, Request};
+use serde_json::json;
+
+use super::{edge, edge_config, issuer, worker};
+
+fn path(outcome: &Outcome) -> &str {
+    outcome.headers.get(":path").unwrap()
+}
+
+fn nowhere(outcome: &Outcome, token: &str) {
+    for (name, value) in &outcome.headers.0 {
+        assert!(!String::from_utf8_lossy(value).contains(token), "the token is still in {name}");
+    }
+}
+
+#[test]
+fn a_websocket_is_opened_by_header_query_or_subprotocol() {
+    let (mut edge, ada) = (edge(), issuer().ada());
+    for request in [
+        Request::websocket("/ws/quotes").bearer(&ada),
+        Request::websocket(format!("/ws/quotes?token={ada}")),
+        Request::websocket("/ws/quotes").header("Sec-WebSocket-Protocol", format!("bearer, {ada}")),
+    ] {
+        assert_eq!(edge.send(&request).upstream().get("x-user-id"), Some("u-ada"));
+    }
+}
+
+#[test]
+fn the_token_is_scrubbed_from_the_path_and_the_rest_stays() {
+    let (mut edge, ada) = (edge(), issuer().ada());
+    for (sent, left) in [
+        (format!("/ws/quotes?token={ada}"), "/ws/quotes"),
+        (format!("/ws/quotes?b=%2F&token={ada}&a=1+2&&a"), "/ws/quotes?b=%2F&a=1+2&&a"),
+        (format!("/ws/quotes?%74oken={ada}&x"), "/ws/quotes?x"),
+    ] {
+        let outcome = edge.send(&Request::websocket(sent));
+        outcome.upstream();
+        assert_eq!(path(&outcome), left);
+        nowhere(&outcome, &ada);
+    }
+}
+
+#[test]
+fn the_token_is_scrubbed_whatever_becomes_of_the_request() {
+    let (mut edge, ada) = (edge(), issuer().ada());
+    for (request, reason, left) in [
+        (Request::get(format!("/api/x?token={ada}&a=1")), "missing_token", "/api/x?a=1"),
+        (Request::get(format!("/ws/quotes?token={ada}&a=1")), "no_rule", "/ws/quotes?a=1"),
+        (Request::get(format!("/nowhere?token={ada}&a=1")), "no_rule", "/nowhere?a=1"),
+        (Request::get(format!("/api/../x?token={ada}&a=1")), "ambiguous_path", "/api/../x?a=1"),
+        (Request::get(format!("/files/x?token={ada}&token={ada}")), "ambiguous_credentials", "/files/x"),
+        (Request::get(format!("/public/x?token={ada}&a=1")), "forwarded", "/public/x?a=1"),
+        (Request::get(format!("/watched?token={ada}&a=1")), "forwarded", "/watched?a=1"),
+    ] {
+        let outcome = edge.send(&request);
+        assert_eq!((outcome.reason().as_str(), path(&outcome)), (reason, left));
+        nowhere(&outcome, &ada);
+    }
+}
+
+#[test]
+fn on_a_public_route_a_parameter_that_is_no_token_stays() {
+    let outcome = edge().send(&Request::get("/public/reset?token=4f9c"));
+    assert_eq!(path(&outcome), "/public/reset?token=4f9c");
+}
+
+#[test]
+fn a_query_token_counts_only_where_the_rule_takes_it() {
+    let (mut edge, ada) = (edge(), issuer().ada());
+    let query = format!("?token={ada}");
+    assert_eq!(edge.send(&Request::get(format!("/files/x{query}"))).reason(), "forwarded");
+    assert_eq!(edge.send(&Request::get(format!("/api/x{query}"))).reason(), "missing_token");
+    assert_eq!(edge.send(&Request::websocket(format!("/plain-ws/x{query}"))).reason(), "missing_token");
+}
+
+#[test]
+fn a_forged_upgrade_header_does_not_enable_query_tokens() {
+    let (mut edge, ada) = (edge(), issuer().ada());
+    let target = format!("/ws/quotes?token={ada}");
+    let upgraded = |request: Request| request.header("Upgrade", "websocket");
+    let connected = |request: Request| request.header("Connection", "upgrade");
+    for request in [
+        connected(upgraded(Request::new("POST", &target))),
+        connected(upgraded(Request::new("get", &target))),
+        upgraded(Request::get(&target)),
+        connected(Request::get(&target)),
+        connected(upgraded(upgraded(Request::get(&target)))),
+    ] {
+        assert_eq!(edge.send(&request).reason(), "no_rule");
+    }
+}
+
+#[test]
+fn two_credentials_are_refused_even_if_they_are_one_token() {
+    let (mut edge, ada) = (edge(), issuer().ada());
+    let offer = format!("bearer, {ada}");
+    for request in [
+        Request::get("/api/x").bearer(&ada).bearer(&ada),
+        Request::get("/api/x").raw("authorization", format!("Bearer {ada}")).raw("authorization", "Bearer x"),
+        Request::get("/api/x").header("authorization", format!("Basic dTpw, Bearer {ada}")),
+        Request::get(format!("/files/x?token={ada}")).bearer(&ada),
+        Request::get(format!("/files/x?token={ada}&token={ada}")),
+        Request::websocket(format!("/ws/q?token={ada}")).header("Sec-WebSocket-Protocol", &offer),
+        Request::websocket("/ws/q").bearer(&ada).header("Sec-WebSocket-Protocol", &offer),
+        Request::websocket("/ws/q").header("Sec-WebSocket-Protocol", format!("{offer}, {offer}")),
+    ] {
+        let outcome = edge.send(&request);
+        assert_eq!((outcome.reason().as_str(), outcome.refused().status), ("ambiguous_credentials", 400));
+    }
+}
+
+#[test]
+fn the_upstream_sees_only_protocols_that_the_client_speaks() {
+    let (mut edge, ada) = (edge(), issuer().ada());
+    let protocol = "sec-websocket-protocol";
+    for (offered, left) in [
+        (vec![format!("bearer, {ada}")], None),
+        (vec![format!("v2.quotes, bearer,{ada} , v1.quotes")], Some("v2.quotes, v1.quotes")),
+        (vec!["v1.quotes, bearer".into(), format!("{ada}, v2.quotes")], Some("v1.quotes, v2.quotes")),
+    ] {
+        let request = offered.iter().fold(Request::websocket("/ws/q"), |r, line| r.header(protocol, line));
+        let outcome = edge.send(&request);
+        assert_eq!(outcome.upstream().get(protocol), left);
+        nowhere(&outcome, &ada);
+    }
+}
+
+#[test]
+fn the_reply_selects_a_protocol_that_was_offered() {
+    let (mut edge, ada) = (edge(), issuer().ada());
+    let protocol = "sec-websocket-protocol";
+    let request = Request::websocket("/ws/q").header(protocol, format!("bearer, {ada}, v1.quotes"));
+    assert_eq!(edge.send(&request).reply.get(protocol), Some("bearer"));
+    let chosen = request.clone().replied(protocol, "v1.quotes");
+    assert_eq!(edge.send(&chosen).reply.get(protocol), Some("v1.quotes"));
+    let declined = request.replied(":status", "404");
+    assert_eq!(edge.send(&declined).reply.get(protocol), None);
+    let without_token = Request::websocket("/ws/q").bearer(&ada).header(protocol, "v1.quotes");
+    assert_eq!(edge.send(&without_token).reply.get(protocol), None);
+}
+
+#[test]
+fn authorization_is_forwarded_as_configured() {
+    let ada = issuer().ada();
+    let mut config = edge_config();
+    let basic = Request::get("/public/x").header("Authorization", "Basic dTpw");
+    for (forward, expected) in [(true, Some(format!("Bearer {ada}"))), (false, None)] {
+        config["forward_authorization"] = json!(forward);
+        let mut edge = worker(&config);
+        let outcome = edge.send(&Request::get("/api/x").bearer(&ada));
+        assert_eq!(outcome.upstream().get("authorization"), expected.as_deref());
+        // Where no credential is looked at, the header is the upstream's business.
+        assert_eq!(edge.send(&basic).upstream().get("authorization"), Some("Basic dTpw"));
+    }
+}

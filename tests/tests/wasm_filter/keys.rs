@@ -1,0 +1,267 @@
+//! The issuer's keys: fetched once per process, kept when the issuer is away, never replaced by something worse.
+
+use std::time::Duration;
+
+use countersign_claims::Reject;
+use countersign_tests::host::{Issuer, Process, Request, Worker, jwks};
+use serde_json::{Value, json};
+
+use super::{edge_config, issuer};
+
+const SECOND: Duration = Duration::from_secs(1);
+const OK: &str = "countersign_key_fetches.result.ok";
+const FAILED: &str = "countersign_key_fetches.result.failed";
+
+fn remote_config() -> Value {
+    let mut config = edge_config();
+    config["keys"] = json!({"remote": {"cluster": "issuer", "path": "/.well-known/jwks.json", "refresh": "60s", "timeout": "2s"}});
+    config
+}
+
+fn workers(process: &Process, count: usize) -> Vec<Worker> {
+    (0..count).map(|_| process.worker(&remote_config()).unwrap()).collect()
+}
+
+fn send(edge: &mut Worker, token: &str) -> String {
+    edge.send(&Request::get("/api/x").bearer(token)).reason()
+}
+
+/// Lets time pass in ticks, with a healthy issuer; returns how many fetches it saw.
+fn pass(process: &Process, workers: &mut [Worker], time: Duration, set: &Value) -> usize {
+    let tick = Duration::from_millis(200);
+    let mut fetches = 0;
+    for _ in 0..time.as_millis() / tick.as_millis() {
+        process.advance(tick);
+        for worker in workers.iter_mut() {
+            worker.tick();
+        }
+        for worker in workers.iter_mut().filter(|worker| worker.calls().next().is_some()) {
+            worker.answer(200, set.to_string());
+            fetches += 1;
+        }
+    }
+    fetches
+}
+
+#[test]
+fn asks_the_configured_cluster_and_path() {
+    let process = Process::new();
+    let mut edge = process.worker(&remote_config()).unwrap();
+    edge.tick();
+    let call = edge.calls().next().expect("a call on the first tick").clone();
+    assert_eq!(call.cluster, "issuer");
+    assert_eq!(call.headers.get(":path"), Some("/.well-known/jwks.json"));
+    assert_eq!(call.headers.get(":method"), Some("GET"));
+    assert_eq!(call.timeout, 2 * SECOND);
+}
+
+#[test]
+fn three_workers_make_one_fetch_per_interval_and_all_get_the_keys() {
+    let process = Process::new();
+    let mut workers = workers(&process, 3);
+    let set = jwks([&issuer()]);
+    assert_eq!(pass(&process, &mut workers, SECOND, &set), 1);
+    for worker in &mut workers {
+        assert_eq!(send(worker, &issuer().ada()), "forwarded");
+    }
+    // Jitter shortens an interval of 60 s by up to a tenth.
+    let fetches = pass(&process, &mut workers, 600 * SECOND, &set);
+    assert!((10..=11).contains(&fetches), "{fetches} fetches in ten intervals");
+    assert_eq!(process.metric(OK), fetches as u64 + 1);
+}
+
+#[test]
+fn a_worker_that_dies_while_fetching_does_not_stop_the_others() {
+    let process = Process::new();
+    let mut workers = workers(&process, 2);
+    workers[0].tick();
+    assert_eq!(workers[0].calls().count(), 1);
+    drop(workers.remove(0));
+    assert_eq!(
+        pass(&process, &mut workers, 2 * SECOND, &jwks([&issuer()])),
+        0,
+        "the attempt is still somebody's"
+    );
+    assert_eq!(pass(&process, &mut workers, 2 * SECOND, &jwks([&issuer()])), 1);
+}
+
+#[test]
+fn an_unknown_key_id_brings_the_new_key_early() {
+    let process = Process::new();
+    let mut workers = workers(&process, 2);
+    let (old, new) = (issuer(), Issuer::new("k2", 2));
+    pass(&process, &mut workers, 10 * SECOND, &jwks([&old]));
+    assert_eq!(send(&mut workers[1], &new.ada()), "unknown_key");
+    assert_eq!(pass(&process, &mut workers, SECOND, &jwks([&old, &new])), 1);
+    for worker in &mut workers {
+        assert_eq!(send(worker, &new.ada()), "forwarded");
+        assert_eq!(send(worker, &old.ada()), "forwarded");
+    }
+}
+
+#[test]
+fn a_flood_of_unknown_key_ids_is_no_flood_of_fetches() {
+    let process = Process::new();
+    let mut workers = workers(&process, 3);
+    let set = jwks([&issuer()]);
+    pass(&process, &mut workers, 10 * SECOND, &set);
+    let mut fetches = 0;
+    for second in 0..30_u8 {
+        for worker in &mut workers {
+            for n in 0..5 {
+                assert_eq!(send(worker, &Issuer::new(&format!("x{second}-{n}"), 7).ada()), "unknown_key");
+            }
+        }
+        fetches += pass(&process, &mut workers, SECOND, &set);
+    }
+    assert!((4..=7).contains(&fetches), "{fetches} fetches in 30 s of unknown keys");
+}
+
+#[test]
+fn the_last_good_set_stays_while_the_issuer_is_away() {
+    let process = Process::new();
+    let mut edge = process.worker(&remote_config()).unwrap();
+    edge.tick();
+    edge.answer(200, jwks([&issuer()]).to_string());
+    let mut attempts = 0;
+    for _ in 0..3000 {
+        process.advance(Duration::from_millis(200));
+        edge.tick();
+        if edge.calls().next().is_some() {
+            edge.fail_call();
+            attempts += 1;
+        }
+    }
+    assert!((8..=25).contains(&attempts), "{attempts} attempts in ten minutes");
+    edge.tick();
+    assert_eq!(process.metric(FAILED), attempts);
+    let fresh =
+        issuer().token(&countersign_claims::AccessClaims { exp: process.now() + 9, ..Issuer::claims() });
+    assert_eq!(send(&mut edge, &fresh), "forwarded");
+    assert!(process.metric("countersign_keys_age_seconds") >= 599);
+    // And it recovers within the longest backoff.
+    assert!(pass(&process, std::slice::from_mut(&mut edge), 70 * SECOND, &jwks([&issuer()])) >= 1);
+    assert!(process.metric("countersign_keys_age_seconds") < 70);
+}
+
+#[test]
+fn an_answer_that_is_no_sound_set_changes_nothing() {
+    let good = jwks([&issuer()]).to_string();
+    let twice = jwks([&issuer(), &Issuer::new("k1", 2)]).to_string();
+    let weak =
+        json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k9", "x": "A".repeat(43)}]}).to_string();
+    let huge = format!("{}{good}", " ".repeat(64 * 1024));
+    for (status, body) in [
+        (200, "".into()),
+        (200, "not json".into()),
+        (200, "{}".into()),
+        (200, twice),
+        (200, weak),
+        (200, huge),
+        (200, "[".repeat(50_000)),
+        (500, good.clone()),
+        (404, good.clone()),
+        (302, good.clone()),
+        (204, String::new()),
+    ] {
+        let process = Process::new();
+        let mut edge = process.worker(&remote_config()).unwrap();
+        edge.tick();
+        edge.answer(200, &good);
+        process.advance(60 * SECOND);
+        edge.tick();
+        edge.answer(status, &body);
+        assert_eq!(send(&mut edge, &issuer().ada()), "forwarded", "{status} {:.40}", body);
+        edge.tick();
+        assert_eq!((process.metric(OK), process.metric(FAILED)), (1, 1), "{status} {:.40}", body);
+        assert!(process.log().iter().any(|line| line.message.contains("not taken")));
+    }
+}
+
+#[test]
+fn a_set_without_keys_withdraws_them_all() {
+    let process = Process::new();
+    let mut edge = process.worker(&remote_config()).unwrap();
+    edge.tick();
+    edge.answer(200, jwks([&issuer()]).to_string());
+    assert_eq!(send(&mut edge, &issuer().ada()), "forwarded");
+    process.advance(60 * SECOND);
+    edge.tick();
+    edge.answer(200, r#"{"keys":[]}"#);
+    assert_eq!(send(&mut edge, &issuer().ada()), Reject::Unavailable.reason());
+}
+
+#[test]
+fn a_cluster_that_is_not_there_is_a_failed_attempt() {
+    let process = Process::new();
+    process.remove_cluster("issuer");
+    let mut edge = process.worker(&remote_config()).unwrap();
+    edge.tick();
+    edge.tick();
+    assert_eq!(process.metric(FAILED), 1);
+    assert_eq!(send(&mut edge, &issuer().ada()), "unavailable");
+}
+
+#[test]
+fn a_new_configuration_starts_with_the_keys_that_are_there() {
+    let process = Process::new();
+    let mut edge = process.worker(&remote_config()).unwrap();
+    edge.tick();
+    edge.answer(200, jwks([&issuer()]).to_string());
+    edge.configure(&remote_config()).unwrap();
+    assert_eq!(send(&mut edge, &issuer().ada()), "forwarded");
+    let mut late = process.worker(&remote_config()).unwrap();
+    assert_eq!(send(&mut late, &issuer().ada()), "forwarded");
+}
+
+#[test]
+fn another_source_does_not_inherit_keys() {
+    let process = Process::new();
+    let mut edge = process.worker(&remote_config()).unwrap();
+    edge.tick();
+    edge.answer(200, jwks([&issuer()]).to_string());
+    let mut config = remote_config();
+    config["keys"]["remote"]["path"] = json!("/other");
+    edge.configure(&config).unwrap();
+    assert_eq!(send(&mut edge, &issuer().ada()), "unavailable");
+}
+
+#[test]
+fn inline_and_remote_keys_serve_together_and_must_agree() {
+    let process = Process::new();
+    let mut config = remote_config();
+    config["keys"]["inline"] = jwks([&issuer()]);
+    let mut edge = process.worker(&config).unwrap();
+    let other = Issuer::new("k2", 2);
+    assert_eq!(send(&mut edge, &issuer().ada()), "forwarded");
+    // The issuer may know this key; it has not been asked yet.
+    assert_eq!(send(&mut edge, &other.ada()), "unavailable");
+    edge.tick();
+    edge.answer(200, jwks([&other, &issuer()]).to_string());
+    assert_eq!(send(&mut edge, &other.ada()), "forwarded");
+    process.advance(60 * SECOND);
+    edge.tick();
+    edge.answer(200, jwks([&Issuer::new("k1", 3)]).to_string());
+    assert_eq!(send(&mut edge, &issuer().ada()), "forwarded", "a contradicting set is not taken");
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_stop_fetching() {
+    let process = Process::new();
+    let mut edge = process.worker(&remote_config()).unwrap();
+    edge.tick();
+    edge.answer(200, jwks([&issuer()]).to_string());
+    process.set_time(process.now() - 86_400);
+    assert!(pass(&process, std::slice::from_mut(&mut edge), SECOND, &jwks([&issuer()])) >= 1);
+}
+
+#[test]
+fn the_number_of_keys_is_a_gauge() {
+    let process = Process::new();
+    let mut edge = process.worker(&remote_config()).unwrap();
+    edge.tick();
+    assert_eq!(process.metric("countersign_keys"), 0);
+    edge.answer(200, jwks([&issuer(), &Issuer::new("k2", 2)]).to_string());
+    edge.tick();
+    assert_eq!(process.metric("countersign_keys"), 2);
+}

@@ -1,0 +1,59 @@
+//! Every outcome is counted, under the names that the README lists.
+
+use countersign_tests::host::{Process, Request};
+
+use super::{edge_config, issuer};
+
+#[test]
+fn every_outcome_is_counted_on_the_next_tick() {
+    let process = Process::new();
+    let mut edge = process.worker(&edge_config()).unwrap();
+    let ada = issuer().ada();
+    for (count, request) in [
+        (1, Request::get("/public/x")),
+        (2, Request::get("/api/x").bearer(&ada)),
+        (3, Request::get("/api/x")),
+        (4, Request::get("/watched")),
+        (5, Request::get("/nowhere")),
+    ] {
+        for _ in 0..count {
+            edge.send(&request);
+        }
+    }
+    assert_eq!(process.metric("countersign_requests.outcome.allowed.reason.public"), 0);
+    edge.tick();
+    edge.tick();
+    for (name, count) in [
+        ("allowed.reason.public", 1),
+        ("allowed.reason.token", 2),
+        ("denied.reason.missing_token", 3),
+        ("observed.reason.missing_token", 4),
+        ("denied.reason.no_rule", 5),
+    ] {
+        assert_eq!(process.metric(&format!("countersign_requests.outcome.{name}")), count, "{name}");
+    }
+}
+
+#[test]
+fn nothing_is_lost_when_the_configuration_changes() {
+    let process = Process::new();
+    let mut edge = process.worker(&edge_config()).unwrap();
+    edge.send(&Request::get("/nowhere"));
+    edge.configure(&edge_config()).unwrap();
+    assert_eq!(process.metric("countersign_requests.outcome.denied.reason.no_rule"), 1);
+}
+
+#[test]
+fn the_readme_lists_every_metric() {
+    let readme = include_str!("../../../filter/README.md");
+    let process = Process::new();
+    let mut edge = process.worker(&edge_config()).unwrap();
+    edge.send(&Request::get("/api/x").bearer(issuer().ada()));
+    edge.tick();
+    for name in process.metrics().keys() {
+        // `<reason>` stands for the last word of a request counter.
+        let (start, last) = name.rsplit_once('.').unwrap_or((name, ""));
+        let listed = [name.clone(), format!("{start}.<reason>"), format!("`.{last}`")];
+        assert!(listed.iter().any(|name| readme.contains(name)), "{name}");
+    }
+}
