@@ -14,7 +14,7 @@ use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::scalar::Scalar;
 use sha2::{Digest, Sha512};
 
-use window_table::WindowTable;
+use window_table::{Term, WindowTable};
 
 /// A public key, decoded once when it is loaded. Clones share its table, which goes with the last of them.
 #[derive(Debug, Clone)]
@@ -83,7 +83,12 @@ impl VerifyingKey {
     /// \[s\]B − \[k\]A. Never waits for a table that someone else is building.
     fn combine(&self, k: &Scalar, s: &Scalar) -> EdwardsPoint {
         match self.shared.table.try_read().as_deref() {
-            Ok(Some(minus_a)) => minus_a.add_multiple(BASEPOINT.add_multiple(EdwardsPoint::default(), s), k),
+            Ok(Some(minus_a)) => {
+                let mut terms = Vec::with_capacity(64);
+                minus_a.multiple(k, &mut terms);
+                BASEPOINT.multiple(s, &mut terms);
+                Term::sum(&terms)
+            }
             _ => EdwardsPoint::vartime_double_scalar_mul_basepoint(k, &self.minus_a, s),
         }
     }

@@ -19,6 +19,21 @@ pub(super) struct WindowTable {
     rows: Box<[Box<[EdwardsPoint]>]>,
 }
 
+/// A point that is to be added, or subtracted. All of a sum are fetched before the first is added: the misses of
+/// a cache that others use too then overlap, instead of each being waited for.
+pub(super) struct Term {
+    point: EdwardsPoint,
+    negative: bool,
+}
+
+impl Term {
+    pub(super) fn sum(terms: &[Self]) -> EdwardsPoint {
+        terms.iter().fold(EdwardsPoint::default(), |sum, term| {
+            if term.negative { sum - term.point } else { sum + term.point }
+        })
+    }
+}
+
 impl WindowTable {
     /// Computes ⌈252 / `width`⌉ rows of 160 bytes a point. `width` is in bits, 2 to 16.
     pub(super) fn new(point: &EdwardsPoint, width: usize) -> Self {
@@ -37,17 +52,14 @@ impl WindowTable {
         Self { width, rows: (0..SCALAR_BITS).step_by(width).map(row).collect() }
     }
 
-    /// `sum` + \[`scalar`\]P, for a scalar below L.
-    pub(super) fn add_multiple(&self, mut sum: EdwardsPoint, scalar: &Scalar) -> EdwardsPoint {
-        for (row, digit) in self.rows.iter().zip(self.digits(scalar)) {
+    /// Adds to `terms` the points whose sum is \[`scalar`\]P, for a scalar below L.
+    pub(super) fn multiple(&self, scalar: &Scalar, terms: &mut Vec<Term>) {
+        let points = self.rows.iter().zip(self.digits(scalar)).filter_map(|(row, digit)| {
             // Digit 0 wraps around, to where there is no point.
-            match row.get((digit.unsigned_abs() as usize).wrapping_sub(1)) {
-                Some(point) if digit > 0 => sum += point,
-                Some(point) => sum -= point,
-                None => {}
-            }
-        }
-        sum
+            let point = row.get((digit.unsigned_abs() as usize).wrapping_sub(1))?;
+            Some(Term { point: *point, negative: digit < 0 })
+        });
+        terms.extend(points);
     }
 
     /// The digits that stand for `scalar`, one for each row.
@@ -108,8 +120,9 @@ mod tests {
         for width in [2, 7, 8, 9, 10] {
             let table = WindowTable::new(&point, width);
             for scalar in scalars() {
-                let sum = table.add_multiple(EIGHT_TORSION[3], &scalar);
-                assert_eq!(sum, EIGHT_TORSION[3] + point * scalar, "{width} {scalar:?}");
+                let mut terms = Vec::new();
+                table.multiple(&scalar, &mut terms);
+                assert_eq!(Term::sum(&terms), point * scalar, "{width} {scalar:?}");
             }
         }
     }
