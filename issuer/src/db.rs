@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::{Migrate as _, Migrator};
-use sqlx::{AnyPool, Executor as _};
+use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
 
 use crate::config::Database;
 
@@ -70,27 +70,32 @@ pub async fn ping(db: &Db) -> Result<(), Error> {
 async fn connect(database: &Database, mode: &str) -> Result<Db, OpenError> {
     sqlx::any::install_default_drivers();
     let url = format!("sqlite://{}?mode={mode}", percent_encode(&database.file));
+    let fail = |error: Error| unusable(&database.file, error);
+    // The pool would try again and again, and then say only that it timed out.
+    let mut first = AnyConnection::connect(&url).await.map_err(fail)?;
+    prepare(&mut first).await.map_err(fail)?;
+    first.close().await.map_err(fail)?;
     AnyPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(Duration::from_secs(5))
         .idle_timeout(Duration::from_secs(300))
         .max_lifetime(None)
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                for pragma in [
-                    "PRAGMA busy_timeout = 5000",
-                    "PRAGMA journal_mode = WAL",
-                    "PRAGMA synchronous = FULL",
-                    "PRAGMA foreign_keys = ON",
-                ] {
-                    connection.execute(pragma).await?;
-                }
-                Ok(())
-            })
-        })
+        .after_connect(|connection, _| Box::pin(prepare(connection)))
         .connect(&url)
         .await
-        .map_err(|error| unusable(&database.file, error))
+        .map_err(fail)
+}
+
+async fn prepare(connection: &mut AnyConnection) -> Result<(), Error> {
+    for pragma in [
+        "PRAGMA busy_timeout = 5000",
+        "PRAGMA journal_mode = WAL",
+        "PRAGMA synchronous = FULL",
+        "PRAGMA foreign_keys = ON",
+    ] {
+        connection.execute(pragma).await?;
+    }
+    Ok(())
 }
 
 /// The path as the part of an URL: sqlx decodes it again.

@@ -3,19 +3,20 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::serve::memory_finding;
-use super::{block_on, say};
+use super::serve::memory_shortage;
+use super::{block_on, environment, say};
 use crate::ambient::Clock;
 use crate::config::{self, Finding, Settings, Severity};
 use crate::db;
+use crate::passwords::available_memory_kib;
 use crate::tokens::KeySet;
 
 pub(super) fn run(config: &Path) -> anyhow::Result<ExitCode> {
-    let loaded = config::load(config, std::env::vars());
+    let loaded = config::load(config, environment());
     let mut findings = loaded.findings;
     if let Some(settings) = &loaded.settings {
         findings.extend(KeySet::load(settings, Clock::system().now()).1);
-        findings.extend(memory_finding(settings));
+        findings.extend(memory_shortage(settings, available_memory_kib()));
         findings.extend(database(settings));
     }
     for finding in &findings {
@@ -34,6 +35,8 @@ pub(super) fn run(config: &Path) -> anyhow::Result<ExitCode> {
 fn database(settings: &Settings) -> Option<Finding> {
     let source = settings.file.display();
     let pending = block_on(async { Ok(db::pending_migrations(&settings.database).await?) });
+    let folder = std::path::absolute(&settings.database.file).ok();
+    let folder_exists = folder.is_some_and(|file| file.parent().is_some_and(Path::is_dir));
     let file = settings.database.file.display();
     match pending {
         Ok(Some(0)) => None,
@@ -42,10 +45,7 @@ fn database(settings: &Settings) -> Option<Finding> {
                 format!("database {file}: {pending} migrations to come; serve and migrate run them");
             Some(Finding::warning(source, "database.url", message))
         }
-        Ok(None)
-            if std::path::absolute(&settings.database.file)
-                .is_ok_and(|file| file.parent().is_some_and(Path::is_dir)) =>
-        {
+        Ok(None) if folder_exists => {
             let message = format!("database {file}: does not exist yet; serve and migrate create it");
             Some(Finding::warning(source, "database.url", message))
         }

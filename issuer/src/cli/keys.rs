@@ -11,7 +11,7 @@ use countersign_claims::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{EncodePrivateKey as _, KeypairBytes};
 
-use super::{report, say, settings};
+use super::{environment, report, say, settings};
 use crate::ambient::{Clock, Entropy};
 use crate::config::{
     self, Finding, Seconds, Settings, append_key, is_kid, key_lines, replace_file, revoke_key,
@@ -156,7 +156,7 @@ fn revoke(config: &Path, kid: &str, now: i64) -> anyhow::Result<()> {
 
 /// Replaces the configuration, if a running issuer would take it up.
 fn put_in_force(config: &Path, edited: &str, now: i64) -> anyhow::Result<()> {
-    let loaded = config::parse(config, edited, std::env::vars());
+    let loaded = config::parse(config, edited, environment());
     let mut errors: Vec<Finding> = loaded.findings;
     if let Some(settings) = &loaded.settings {
         errors.extend(KeySet::load(settings, now).1);

@@ -6,6 +6,7 @@ mod keys;
 mod serve;
 mod users;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -73,9 +74,16 @@ fn say(line: impl std::fmt::Display) {
 
 /// The settings, with warnings printed; every error is a line of the failure.
 fn settings(file: &Path) -> anyhow::Result<Settings> {
-    let loaded = config::load(file, std::env::vars());
+    let loaded = config::load(file, environment());
     report(&loaded.findings)?;
     loaded.settings.ok_or_else(|| anyhow!("{}: cannot be used", file.display()))
+}
+
+/// The variables of this process that are text; others cannot be settings.
+fn environment() -> Vec<(String, String)> {
+    let text =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).collect()
 }
 
 /// Prints the warnings.

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::ambient::{Clock, Entropy};
 use crate::app::App;
 use crate::config::{self, Finding, Hashing, Settings};
 use crate::passwords::available_memory_kib;
-use crate::tokens::reload::Reloader;
+use crate::tokens::reload::{Reloader, Watch};
 use crate::tokens::{KeySet, LiveKeys};
 use crate::{db, http, log, sessions};
 
@@ -22,20 +22,21 @@ const MAX_WORKERS: usize = 4;
 const SWEEP: Duration = Duration::from_secs(3600);
 
 pub(super) fn run(config: &Path) -> anyhow::Result<()> {
-    let env: Vec<_> = std::env::vars().collect();
+    let env = super::environment();
     let loaded = config::load(config, env.iter().cloned());
     let mut findings = loaded.findings;
     let clock = Clock::system();
     let started = loaded.settings.and_then(|settings| {
         let (keys, more) = KeySet::load(&settings, clock.now());
         findings.extend(more);
+        findings.extend(memory_shortage(&settings, available_memory_kib()));
         Some((settings, keys?))
     });
-    let Some((settings, keys)) = started else {
+    let sound = !findings.iter().any(Finding::is_error);
+    let Some((settings, keys)) = started.filter(|_| sound) else {
         super::report(&findings)?;
         return Err(anyhow!("{}: cannot be used", config.display()));
     };
-    memory_fits(&settings.hashing, available_memory_kib())?;
     log::install(&settings.log);
     http::install_panic_hook();
     for finding in &findings {
@@ -62,8 +63,9 @@ async fn serve(
     let db = db::open(&settings.database).await?;
     let keys = Arc::new(LiveKeys::new(keys));
     let reloader = Reloader { running: settings.clone(), env, keys: Arc::clone(&keys), clock: clock.clone() };
+    let watch = Watch::start(reloader);
     let app = App::new(settings, clock, Entropy::system(), db.clone(), keys)?;
-    tokio::spawn(reloader.run());
+    tokio::spawn(watch.run());
     tokio::spawn(sweep(app.clone()));
     let address = listener.local_addr().context("cannot tell the address")?;
     let version = env!("CARGO_PKG_VERSION");
@@ -94,23 +96,12 @@ async fn sweep(app: App) {
     }
 }
 
-/// Refuses a configuration whose hashing threads would not fit into memory when all of them work.
-pub(super) fn memory_fits(hashing: &Hashing, available_kib: Option<u64>) -> anyhow::Result<()> {
-    let needed = u64::from(hashing.memory_kib) * u64::from(hashing.threads);
-    let limit = hashing.max_memory_kib.map(u64::from).or(available_kib);
-    if let Some(limit) = limit {
-        let Hashing { memory_kib, threads, .. } = hashing;
-        let fits = needed <= limit;
-        ensure!(
-            fits,
-            "hashing.threads: {threads} threads of {memory_kib} KiB need {needed} KiB, and {limit} KiB are available"
-        );
-    }
-    Ok(())
-}
-
-/// As a finding, for `check`.
-pub(super) fn memory_finding(settings: &Settings) -> Option<Finding> {
-    let error = memory_fits(&settings.hashing, available_memory_kib()).err()?;
-    Some(Finding::error(settings.file.display(), "", error.to_string()))
+/// What is wrong if the hashing threads would not fit into memory when all of them work.
+pub(super) fn memory_shortage(settings: &Settings, available_kib: Option<u64>) -> Option<Finding> {
+    let Hashing { memory_kib, threads, max_memory_kib, .. } = settings.hashing;
+    let needed = u64::from(memory_kib) * u64::from(threads);
+    let limit = max_memory_kib.map(u64::from).or(available_kib).filter(|limit| needed > *limit)?;
+    let message =
+        format!("{threads} threads of {memory_kib} KiB need {needed} KiB, and {limit} KiB are available");
+    Some(Finding::error(settings.file.display(), "hashing.threads", message))
 }

@@ -6,7 +6,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
 use super::ApiError;
@@ -69,22 +69,30 @@ fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        refusal(error.inner(), path)
-    })?;
-    deserializer.end().map_err(|error| refusal(&error, String::new()))?;
+    // Also of fields that nobody reads (RFC 8259 §8.1).
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", "The body is not valid UTF-8"))?;
+    if !text.trim_ascii_start().starts_with('{') {
+        // A list would pass for an object whose fields come in order.
+        serde_json::from_str::<IgnoredAny>(text).map_err(|error| refusal(&error, ""))?;
+        return Err(not_an_object());
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| refusal(error.inner(), &error.path().to_string()))?;
+    deserializer.end().map_err(|error| refusal(&error, ""))?;
     Ok(value)
 }
 
+fn not_an_object() -> ApiError {
+    ApiError::invalid_field("", "the body must be a JSON object with each field once")
+}
+
 /// The message of serde_json quotes the value it found; values may be passwords, so only places are told.
-fn refusal(error: &serde_json::Error, path: String) -> ApiError {
+fn refusal(error: &serde_json::Error, path: &str) -> ApiError {
     match error.classify() {
-        Category::Data if path.is_empty() || path == "." => {
-            ApiError::invalid_field("", "the body must be a JSON object with each field once")
-        }
-        Category::Data => ApiError::invalid_field(path, "has the wrong type"),
+        Category::Data if path.is_empty() || path == "." => not_an_object(),
+        Category::Data => ApiError::invalid_field(path.to_owned(), "has the wrong type"),
         Category::Syntax | Category::Eof | Category::Io => {
             let (line, column) = (error.line(), error.column());
             let detail = format!("The body is not valid JSON (line {line}, column {column})");

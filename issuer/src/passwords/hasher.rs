@@ -2,6 +2,7 @@
 //! grows. Nothing that waits here may hold a database connection.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub struct Hasher {
     queue: SyncSender<Job>,
     cost: Cost,
     decoy: Arc<str>,
+    accepted: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Hasher {
@@ -76,7 +78,7 @@ impl Hasher {
                 .spawn(work)
                 .map_err(|_| HashError::Gone)?;
         }
-        Ok(Self { queue: sender, cost, decoy })
+        Ok(Self { queue: sender, cost, decoy, accepted: Arc::default() })
     }
 
     /// The PHC string of a new password.
@@ -106,11 +108,18 @@ impl Hasher {
         Ok(Verification { matches, outdated: !self.cost.made(&stored) })
     }
 
+    /// Passwords hashed or checked since the start, those still waiting included.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
     fn submit(&self, job: Job) -> Result<(), HashError> {
         self.queue.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => HashError::Busy,
             TrySendError::Disconnected(_) => HashError::Gone,
-        })
+        })?;
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The sessions' routes: refresh, logout, and the list of where one is logged in.
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -183,8 +184,9 @@ async fn end(
     State(app): State<App>,
     caller: Caller,
     client: Client,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, ApiError> {
+    let Path(id) = id.map_err(|_| ApiError::not_found())?;
     if !store::revoke_own(&app.db, &caller.user.id, &id, app.clock.now()).await? {
         return Err(ApiError::not_found());
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use countersign_claims::{Jwk, JwkSet, Keyring, SigningKey, VerifyingKey};
+use countersign_claims::{Jwk, JwkSet, Keyring, MAX_KEYS, SigningKey, VerifyingKey};
 use ed25519_dalek::pkcs8::DecodePrivateKey as _;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
@@ -55,6 +55,9 @@ impl KeySet {
                 }
             }
             findings.extend(readable_by_others(&line.file).map(|text| Finding::warning(&file, &key, text)));
+        }
+        if pairs.len() > MAX_KEYS {
+            findings.push(Finding::error(&file, "keys", format!("more than {MAX_KEYS} keys")));
         }
         let slots = settings.keys.iter().map(slot).collect();
         let schedule = match Schedule::new(slots, settings.tokens.overlap()) {
@@ -149,7 +152,7 @@ impl View {
         Self {
             span: set.schedule.span(now),
             signing: set.schedule.signing(now).map(str::to_owned),
-            // Fails only with more keys than a set may publish: then our own bearer calls verify with none.
+            // `load` has refused what a keyring refuses.
             keyring: keyring.unwrap_or_default(),
             jwks,
             etag: format!("\"{etag}\""),

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, Event, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::{KeySet, LiveKeys};
 use crate::ambient::Clock;
-use crate::config::{self, Finding, Settings};
+use crate::config::{self, Finding, Loaded, Settings};
 
 /// An editor or a deployment touches a file several times within this.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -33,7 +33,6 @@ pub struct Reloaded {
     pub warnings: Vec<Finding>,
     /// Sections that differ from those in force and need a restart.
     pub needs_restart: Vec<&'static str>,
-    key_files: Vec<PathBuf>,
 }
 
 impl Reloader {
@@ -42,10 +41,16 @@ impl Reloader {
     /// # Errors
     /// Everything that is wrong with it; the keys in force are then unchanged, and the refusal is counted.
     pub fn reload(&self) -> Result<Reloaded, Vec<Finding>> {
+        self.take_up(self.load())
+    }
+
+    fn load(&self) -> Loaded {
+        config::load(&self.running.file, self.env.iter().cloned())
+    }
+
+    fn take_up(&self, Loaded { settings, mut findings }: Loaded) -> Result<Reloaded, Vec<Finding>> {
         let now = self.clock.now();
-        let loaded = config::load(&self.running.file, self.env.iter().cloned());
-        let mut findings = loaded.findings;
-        let Some(settings) = loaded.settings else { return self.refuse(findings) };
+        let Some(settings) = settings else { return self.refuse(findings) };
         let needs_restart = self.running.sections_changed(&settings);
         // Everything but the keys stays as it is in force, also where it decides about them.
         let settings = Settings { keys: settings.keys, ..self.running.clone() };
@@ -57,8 +62,7 @@ impl Reloader {
             findings.push(Finding::warning(settings.file.display(), "keys.sign_from", message));
         }
         self.keys.replace(set);
-        let key_files = settings.keys.into_iter().map(|line| line.file).collect();
-        Ok(Reloaded { warnings: findings, needs_restart, key_files })
+        Ok(Reloaded { warnings: findings, needs_restart })
     }
 
     fn refuse(&self, mut findings: Vec<Finding>) -> Result<Reloaded, Vec<Finding>> {
@@ -66,34 +70,52 @@ impl Reloader {
         findings.retain(Finding::is_error);
         Err(findings)
     }
+}
 
-    /// Reloads whenever told to or when a file changes, and logs what came of it. Never returns.
-    pub async fn run(self) {
-        let (changed, mut changes) = mpsc::channel(1);
+/// Reloads whenever told to, or when a file changes.
+#[derive(Debug)]
+pub struct Watch {
+    reloader: Reloader,
+    files: Files,
+    changes: mpsc::Receiver<()>,
+    hangups: Option<Signal>,
+}
+
+impl Watch {
+    /// Listens from now on; [`Watch::run`] acts on what was heard. Must be called within a runtime.
+    pub fn start(reloader: Reloader) -> Self {
+        let (changed, changes) = mpsc::channel(1);
         let mut files = Files::watch(changed);
-        files.follow(&self.running.file, self.running.keys.iter().map(|line| line.file.as_path()));
-        let mut hangups = signal(SignalKind::hangup())
+        files.follow(&reloader.running);
+        let hangups = signal(SignalKind::hangup())
             .inspect_err(|error| tracing::warn!(event = "no_sighup", error = %error, "SIGHUP is not heard"))
             .ok();
+        Self { reloader, files, changes, hangups }
+    }
+
+    /// Reloads again and again, and logs what came of it. Never returns.
+    pub async fn run(mut self) {
         loop {
             let hangup = async {
-                match &mut hangups {
+                match &mut self.hangups {
                     Some(hangups) => hangups.recv().await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 _ = hangup => {}
-                Some(()) = changes.recv() => {
+                Some(()) = self.changes.recv() => {
                     tokio::time::sleep(DEBOUNCE).await;
-                    let _ = changes.try_recv();
+                    let _ = self.changes.try_recv();
                 }
             }
-            match self.reload() {
-                Ok(reloaded) => {
-                    note(&reloaded);
-                    files.follow(&self.running.file, reloaded.key_files.iter().map(PathBuf::as_path));
-                }
+            let loaded = self.reloader.load();
+            if let Some(settings) = &loaded.settings {
+                // Also if its keys are refused: a key file that is still missing may come.
+                self.files.follow(settings);
+            }
+            match self.reloader.take_up(loaded) {
+                Ok(reloaded) => note(&reloaded),
                 Err(findings) => {
                     for finding in findings {
                         let finding = finding.to_string();
@@ -122,6 +144,7 @@ fn note(reloaded: &Reloaded) {
 
 /// The files whose change means a reload. Their folders are watched, because editors and deployments replace
 /// files rather than write them.
+#[derive(Debug)]
 struct Files {
     watcher: Option<RecommendedWatcher>,
     folders: BTreeSet<PathBuf>,
@@ -148,25 +171,30 @@ impl Files {
         Self { watcher, folders: BTreeSet::new(), interesting }
     }
 
-    /// Follows these files from now on, and what links among them lead to.
-    fn follow<'a>(&mut self, config: &'a Path, keys: impl Iterator<Item = &'a Path>) {
+    /// Follows the configuration and its keys from now on, and what links among them lead to.
+    fn follow(&mut self, settings: &Settings) {
         let mut files = BTreeSet::new();
-        for file in std::iter::once(config).chain(keys) {
+        let keys = settings.keys.iter().map(|line| &line.file);
+        for file in std::iter::once(&settings.file).chain(keys) {
             files.extend(std::path::absolute(file));
             files.extend(file.canonicalize());
         }
         let folders: BTreeSet<PathBuf> =
             files.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect();
         *self.interesting.write().unwrap_or_else(PoisonError::into_inner) = files;
-        if let Some(watcher) = &mut self.watcher {
-            for folder in folders.difference(&self.folders) {
-                if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+        let Some(watcher) = &mut self.watcher else { return };
+        for folder in folders {
+            if self.folders.contains(&folder) {
+                continue;
+            }
+            match watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                Ok(()) => drop(self.folders.insert(folder)),
+                Err(error) => {
                     let folder = folder.display();
                     tracing::warn!(event = "no_watch", %folder, error = %error, "a folder is not watched");
                 }
             }
         }
-        self.folders.extend(folders);
     }
 }
 

@@ -1,0 +1,174 @@
+//! Requests that are wrong in form: always a clear 4xx, never a 5xx.
+
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::stage::{PASSWORD, TestApp};
+
+const POSTS: [&str; 4] = ["/v1/auth/register", "/v1/auth/login", "/v1/auth/refresh", "/v1/auth/logout"];
+
+#[tokio::test]
+async fn unknown_paths_are_404() {
+    let app = TestApp::new().await;
+    for path in ["/", "/v1", "/v1/auth/login/", "/v1/internal/revocations", "/v1/auth/LOGIN", "/metrics"] {
+        app.get(path).await.refused(404, "not_found");
+    }
+}
+
+#[tokio::test]
+async fn wrong_methods_are_405_and_name_the_right_ones() {
+    let app = TestApp::new().await;
+    let cases = [
+        (Method::GET, "/v1/auth/login", "POST"),
+        (Method::PUT, "/v1/users/me", "GET,HEAD,PATCH"),
+        (Method::POST, "/healthz", "GET,HEAD"),
+        (Method::from_bytes(b"BREW-A-POT-OF-COFFEE").unwrap(), "/v1/auth/refresh", "POST"),
+    ];
+    for (method, path, allow) in cases {
+        let answer = app.call(method, path).await.refused(405, "method_not_allowed");
+        assert_eq!(answer.header("allow"), allow, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn other_content_types_are_415() {
+    let app = TestApp::new().await;
+    for path in POSTS {
+        let call = || app.call(Method::POST, path).body("{}");
+        call().await.refused(415, "unsupported_media_type");
+        for content_type in
+            ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "json", "\u{e9}"]
+        {
+            call().header("content-type", content_type).await.refused(415, "unsupported_media_type");
+        }
+    }
+    let body = json!({"email": "a@b", "password": "wrong wrong wrong"}).to_string();
+    for content_type in
+        ["application/json; charset=utf-8", "Application/JSON", "application/merge-patch+json"]
+    {
+        let call = app.call(Method::POST, "/v1/auth/login").header("content-type", content_type);
+        call.body(body.clone()).await.refused(401, "invalid_credentials");
+    }
+}
+
+#[tokio::test]
+async fn bodies_over_64_kib_are_413() {
+    let app = TestApp::new().await;
+    for path in POSTS {
+        let body = json!({"padding": "x".repeat(64 * 1024)});
+        app.post(path, body).await.refused(413, "body_too_large");
+    }
+    let padding = "x".repeat(64 * 1024 - 64);
+    let body = json!({"email": "a@b", "password": "y", "padding": padding});
+    app.post("/v1/auth/login", body).await.refused(401, "invalid_credentials");
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_400() {
+    let app = TestApp::new().await;
+    let deep = "[".repeat(60_000);
+    let bodies: [&[u8]; 9] = [
+        b"{",
+        b"nonsense",
+        b"{\"email\": \"a@b\"} trailing",
+        b"{\"email\": \"\xff\xfe\"}",
+        b"{\"email\": \"\\ud800\", \"refresh_token\": \"\\ud800\"}",
+        b"{\"email\": 1e999, \"refresh_token\": 1e999}",
+        b"{'email': 'a'}",
+        b"\xef\xbb\xbf{}",
+        deep.as_bytes(),
+    ];
+    for path in POSTS {
+        for body in bodies {
+            let call = app.call(Method::POST, path).header("content-type", "application/json");
+            call.body(body.to_vec()).await.refused(400, "invalid_json");
+        }
+    }
+    app.call(Method::POST, "/v1/auth/login")
+        .header("content-type", "application/json")
+        .await
+        .refused(400, "invalid_json");
+}
+
+#[tokio::test]
+async fn wrong_types_are_422_and_never_quoted() {
+    let app = TestApp::new().await;
+    for value in [json!(5), json!(null), json!(["secret-value"]), json!({"a": "secret-value"}), json!(true)] {
+        let body = json!({"email": "ada@example.com", "password": value, "name": "Ada"});
+        for path in ["/v1/auth/register", "/v1/auth/login"] {
+            let answer = app.post(path, body.clone()).await;
+            assert!(!answer.body.windows(12).any(|bytes| bytes == b"secret-value"));
+            assert_eq!(answer.invalid_fields(), ["password"], "{value}");
+        }
+    }
+    for body in [json!([]), json!(["ada@example.com", "x"]), json!("text"), json!(5), json!(null)] {
+        for path in POSTS {
+            assert_eq!(app.post(path, body.clone()).await.invalid_fields(), [""], "{body}");
+        }
+    }
+    let deep = format!("{{\"email\": {}", "[".repeat(60_000));
+    let call = app.call(Method::POST, "/v1/auth/login").header("content-type", "application/json");
+    assert_eq!(call.body(deep).await.invalid_fields(), ["email"]);
+    let ada = app.registered("ada@example.com").await;
+    let body = json!({"all_devices": "yes"});
+    assert_eq!(app.post("/v1/auth/logout", body).by(&ada).await.invalid_fields(), ["all_devices"]);
+    let twice = app.call(Method::POST, "/v1/auth/login").header("content-type", "application/json");
+    twice.body(r#"{"email":"a@b","email":"c@d","password":"x"}"#).await.refused(422, "invalid_fields");
+}
+
+#[tokio::test]
+async fn bearer_refusals_say_why() {
+    let app = TestApp::new().await;
+    let ada = app.registered("ada@example.com").await;
+    let me = |value: &str| app.get("/v1/users/me").header("authorization", value);
+    app.get("/v1/users/me").await.refused(401, "missing_token");
+    me("Basic YTpi").await.refused(401, "missing_token");
+    me("Bearer nonsense").await.refused(401, "malformed_token");
+    me(&format!("Bearer {}", "x".repeat(60_000))).await.refused(401, "token_too_large");
+    let tampered = format!("Bearer {}", ada.access_token.replacen('.', ".x", 1));
+    assert_eq!(me(&tampered).await.status, StatusCode::UNAUTHORIZED);
+    let good = format!("Bearer {}", ada.access_token);
+    me(&good).header("authorization", &good).await.refused(400, "ambiguous_credentials");
+    me(&good).await.expect(StatusCode::OK);
+
+    app.pass(900 + 29);
+    me(&good).await.expect(StatusCode::OK);
+    app.pass(1);
+    let answer = me(&good).await.refused(401, "token_expired");
+    assert_eq!(answer.json()["detail"], "Token expired");
+    assert!(answer.header("www-authenticate").contains("error=\"invalid_token\""));
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_no_access_token() {
+    let app = TestApp::new().await;
+    let ada = app.registered("ada@example.com").await;
+    app.get("/v1/users/me").bearer(&ada.refresh_token).await.refused(401, "malformed_token");
+}
+
+#[tokio::test]
+async fn a_sane_request_id_is_kept_and_another_replaced() {
+    let app = TestApp::new().await;
+    let answer = app.get("/healthz").header("x-request-id", "edge-1.a_B").await;
+    assert_eq!(answer.header("x-request-id"), "edge-1.a_B");
+    for hostile in ["a b", "a\"b", "{}", &"x".repeat(65), "a;drop"] {
+        let answer = app.get("/healthz").header("x-request-id", hostile).await;
+        assert_eq!(
+            uuid::Uuid::try_parse(answer.header("x-request-id")).unwrap().get_version_num(),
+            7,
+            "{hostile}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn answers_are_not_stored_and_not_sniffed() {
+    let app = TestApp::new().await;
+    let body = json!({"email": "a@b", "password": PASSWORD});
+    for answer in
+        [app.get("/nowhere").await, app.post("/v1/auth/login", body).await, app.get("/v1/users/me").await]
+    {
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    }
+}

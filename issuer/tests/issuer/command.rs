@@ -1,0 +1,321 @@
+//! The operator's command as it is shipped: what it prints, what it writes, how it fails.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::stage::{Folder, NOON, PASSWORD, key_lines};
+
+pub(crate) fn countersign(config: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    command.env_clear().env("COUNTERSIGN_CONFIG", config).stdin(Stdio::null());
+    command
+}
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn ran(output: Output) -> Ran {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn run(folder: &Folder, arguments: &[&str]) -> Ran {
+    ran(countersign(&folder.config()).args(arguments).output().unwrap())
+}
+
+fn run_with_password(folder: &Folder, arguments: &[&str], password: &str) -> Ran {
+    let mut command = countersign(&folder.config());
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // It may have refused before it came to the password.
+    let _ = writeln!(child.stdin.take().unwrap(), "{password}");
+    ran(child.wait_with_output().unwrap())
+}
+
+/// Fails with this on one line, and nothing else.
+#[track_caller]
+fn fails(folder: &Folder, arguments: &[&str], expected: &str) {
+    let ran = run(folder, arguments);
+    assert_eq!(ran.code, 1, "{} {}", ran.out, ran.err);
+    assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+    assert!(ran.err.starts_with("error: ") && ran.err.contains(expected), "{} has no {expected}", ran.err);
+    assert!(!ran.err.contains("panicked") && !ran.err.contains("backtrace"), "{}", ran.err);
+}
+
+/// The key of the stage's folder signs in a far future for the real clock of these tests; make it sign now.
+fn folder() -> Folder {
+    let folder = Folder::new("");
+    let text = std::fs::read_to_string(folder.config()).unwrap();
+    folder.write("countersign.toml", &text.replace("2026-11-19T12:00:00Z", "2020-01-01T00:00:00Z"));
+    folder
+}
+
+#[test]
+fn check_is_content_with_what_serve_would_take() {
+    let folder = folder();
+    let before = run(&folder, &["check"]);
+    assert_eq!(before.code, 0, "{}", before.out);
+    assert!(before.out.contains("does not exist yet"), "{}", before.out);
+    assert_eq!(run(&folder, &["migrate"]).code, 0);
+    let after = run(&folder, &["check"]);
+    assert_eq!((after.code, after.out.lines().count()), (0, 1), "{}", after.out);
+    assert!(after.out.contains("errors: 0, warnings: 0"), "{}", after.out);
+}
+
+#[test]
+fn check_prints_every_finding_and_fails() {
+    let folder = folder();
+    folder.append("countersign.toml", &key_lines("three", NOON));
+    folder.append("countersign.toml", "\n[database]\nurl = \"sqlite:nowhere/issuer.db\"\n");
+    let ran = run(&folder, &["check"]);
+    assert_eq!(ran.code, 1);
+    for expected in [
+        "error: ",
+        "keys[1].file: key \"three\": ",
+        "three.pem cannot be read",
+        "its folder does not exist",
+        "errors: 2",
+    ] {
+        assert!(ran.out.contains(expected), "{} has no {expected}", ran.out);
+    }
+}
+
+#[test]
+fn a_missing_configuration_is_one_line() {
+    let folder = folder();
+    let nowhere = folder.path("nowhere.toml");
+    let ran = ran(countersign(&nowhere).arg("serve").output().unwrap());
+    assert_eq!(ran.code, 1);
+    assert_eq!(
+        ran.err,
+        format!("error: {}: cannot be read: No such file or directory (os error 2)\n", nowhere.display())
+    );
+}
+
+#[test]
+fn serve_refuses_what_check_refuses() {
+    let folder = folder();
+    let good = std::fs::read_to_string(folder.config()).unwrap();
+    for (text, expected) in [
+        (good.replace("one.pem", "gone.pem"), "gone.pem cannot be read: No such file"),
+        (good.replace("[sessions]", "[hashing]\nmemory_kib = 1024\n[sessions]"), "below OWASP's minimum"),
+        (
+            good.replace("[sessions]", "[hashing]\nmax_memory_kib = 19455\n[sessions]"),
+            "need 19456 KiB, and 19455 KiB are available",
+        ),
+        (
+            good.replace("[sessions]", "[hashing]\nmemory_kib = 4194304\nthreads = 64\n[sessions]"),
+            "hashing.threads: 64 threads of 4194304 KiB",
+        ),
+        (
+            good.replace("[sessions]", "[database]\nurl = \"sqlite:.\"\n[sessions]"),
+            "unable to open database file",
+        ),
+        (
+            good.replace("[sessions]", "[database]\nurl = \"sqlite:one.pem\"\n[sessions]"),
+            "file is not a database",
+        ),
+        (good.replace("[server]", "[server]\nlisten = \"203.0.113.1:1\""), "cannot listen on 203.0.113.1:1"),
+    ] {
+        folder.write("countersign.toml", &text);
+        fails(&folder, &["serve"], expected);
+    }
+}
+
+#[test]
+fn a_read_only_database_is_one_line() {
+    let folder = folder();
+    assert_eq!(run(&folder, &["migrate"]).code, 0);
+    // Permissions do not bind root; a file of a newer write version (SQLite file format §1.3.3) binds everyone.
+    let mut bytes = std::fs::read(folder.path("issuer.db")).unwrap();
+    bytes[18] = 3;
+    std::fs::write(folder.path("issuer.db"), bytes).unwrap();
+    fails(&folder, &["serve"], "attempt to write a readonly database");
+    fails(&folder, &["users", "list"], "attempt to write a readonly database");
+}
+
+#[test]
+fn an_occupied_port_is_one_line() {
+    let folder = folder();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let text = std::fs::read_to_string(folder.config()).unwrap();
+    folder.write("countersign.toml", &text.replace("[server]", &format!("[server]\nlisten = \"{address}\"")));
+    fails(&folder, &["serve"], &format!("cannot listen on {address}: Address already in use"));
+}
+
+#[test]
+fn a_generated_key_is_private_and_never_overwritten() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder(tempfile::tempdir().unwrap());
+    let made = run(&folder, &["keys", "generate", "--kid", "first"]);
+    assert_eq!(made.code, 0, "{}", made.err);
+    assert!(
+        made.out.starts_with("[[keys]]\nkid = \"first\"\nfile = \"keys/first.pem\"\nsign_from = "),
+        "{}",
+        made.out
+    );
+    let file = folder.path("keys/first.pem");
+    let pem = std::fs::read_to_string(&file).unwrap();
+    assert!(pem.starts_with("-----BEGIN PRIVATE KEY-----\n"));
+    assert!(!made.out.contains(pem.lines().nth(1).unwrap()));
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    fails(&folder, &["keys", "generate", "--kid", "first"], "first.pem: cannot be written: File exists");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), pem);
+    fails(&folder, &["keys", "generate", "--kid", "../x"], "expected 1 to 64 of");
+
+    // What it prints is what the configuration needs.
+    folder.write(
+        "countersign.toml",
+        &format!("[sessions]\nsecret = \"0123456789-0123456789-0123456789\"\n{}", made.out),
+    );
+    assert_eq!(run(&folder, &["check"]).code, 0);
+}
+
+#[test]
+fn a_key_with_the_default_name_differs_each_time() {
+    let folder = Folder(tempfile::tempdir().unwrap());
+    let (one, two) = (run(&folder, &["keys", "generate"]), run(&folder, &["keys", "generate"]));
+    assert_eq!((one.code, two.code), (0, 0));
+    assert_ne!(one.out, two.out);
+}
+
+#[test]
+fn rotating_schedules_a_key_after_verifiers_can_know_it() {
+    let folder = folder();
+    let before = std::fs::read_to_string(folder.config()).unwrap();
+    let ran = run(&folder, &["keys", "rotate", "--kid", "next"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out.contains("it signs") && ran.out.contains("no longer published"), "{}", ran.out);
+    let after = std::fs::read_to_string(folder.config()).unwrap();
+    assert!(after.starts_with(&before), "{after}");
+    let settings = folder.settings();
+    let delay = settings.keys[1].sign_from - countersign_issuer::ambient::Clock::system().now();
+    assert!((590..=600).contains(&delay), "{delay}");
+
+    let list = run(&folder, &["keys", "list"]).out;
+    assert!(
+        list.contains("one")
+            && list.contains("signing")
+            && list.contains("next")
+            && list.contains("scheduled"),
+        "{list}"
+    );
+    let jwks: serde_json::Value = serde_json::from_str(&run(&folder, &["keys", "jwks"]).out).unwrap();
+    assert_eq!(jwks["keys"].as_array().unwrap().len(), 2);
+    fails(&folder, &["keys", "rotate", "--kid", "next"], "a key \"next\" exists already");
+}
+
+#[test]
+fn rotating_too_soon_needs_force() {
+    let folder = folder();
+    let before = std::fs::read_to_string(folder.config()).unwrap();
+    fails(&folder, &["keys", "rotate", "--sign-in", "599s"], "less than twice jwks.max_age (600s)");
+    assert_eq!(std::fs::read_to_string(folder.config()).unwrap(), before);
+    assert!(!folder.path("keys").exists());
+    assert_eq!(run(&folder, &["keys", "rotate", "--sign-in", "0s", "--force"]).code, 0);
+    assert_eq!(run(&folder, &["keys", "rotate", "--sign-in", "2h"]).code, 0);
+    let usage = run(&folder, &["keys", "rotate", "--sign-in", "soon"]);
+    assert!(usage.code == 2 && usage.err.contains("expected a duration"), "{}", usage.err);
+}
+
+#[test]
+fn the_first_key_signs_at_once() {
+    let folder = folder();
+    let text = std::fs::read_to_string(folder.config()).unwrap();
+    folder.write("countersign.toml", text.split("[[keys]]").next().unwrap());
+    assert_eq!(run(&folder, &["check"]).code, 1);
+    assert_eq!(run(&folder, &["keys", "rotate"]).code, 0);
+    assert_eq!(run(&folder, &["check"]).code, 0);
+}
+
+#[test]
+fn revoking_unpublishes_and_never_leaves_a_gap() {
+    let folder = folder();
+    let before = std::fs::read_to_string(folder.config()).unwrap();
+    fails(&folder, &["keys", "revoke", "one"], "no key signs now");
+    fails(&folder, &["keys", "revoke", "none"], "no [[keys]] entry has kid \"none\"");
+    assert_eq!(std::fs::read_to_string(folder.config()).unwrap(), before);
+    assert_eq!(run(&folder, &["keys", "rotate", "--kid", "two", "--sign-in", "0s", "--force"]).code, 0);
+    assert_eq!(run(&folder, &["keys", "revoke", "one"]).code, 0);
+    let list = run(&folder, &["keys", "list"]).out;
+    assert!(list.lines().any(|line| line.starts_with("one ") && line.ends_with("revoked")), "{list}");
+    assert!(!run(&folder, &["keys", "jwks"]).out.contains("\"one\""));
+}
+
+#[test]
+fn users_are_made_listed_and_given_roles() {
+    let folder = folder();
+    let create = [
+        "users",
+        "create",
+        "--email",
+        "Root@Example.com",
+        "--name",
+        "Root",
+        "--role",
+        "admin",
+        "--password-stdin",
+    ];
+    let ran = run_with_password(&folder, &create, PASSWORD);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out.contains("root@example.com (admin)") && !ran.out.contains(PASSWORD), "{}", ran.out);
+    let again = run_with_password(&folder, &create, PASSWORD);
+    assert_eq!(
+        (again.code, again.err.as_str()),
+        (1, "error: an account with root@example.com exists already\n")
+    );
+
+    let set = run(&folder, &["users", "set-role", "ROOT@example.com", "user", "admin"]);
+    assert_eq!((set.code, set.out.as_str()), (0, "root@example.com: user, admin\n"));
+    let list = run(&folder, &["users", "list"]).out;
+    assert!(
+        list.lines().nth(1).unwrap().contains("root@example.com") && list.contains("user,admin"),
+        "{list}"
+    );
+    fails(
+        &folder,
+        &["users", "set-role", "root@example.com", "king"],
+        "there is no role \"king\"; the configuration has admin, user",
+    );
+    fails(
+        &folder,
+        &["users", "set-role", "who@example.com", "user"],
+        "there is no account with who@example.com",
+    );
+}
+
+#[test]
+fn users_are_held_to_the_rules_of_registration() {
+    let folder = folder();
+    let create = |email, name, password| {
+        let arguments = ["users", "create", "--email", email, "--name", name, "--password-stdin"];
+        let ran = run_with_password(&folder, &arguments, password);
+        assert_eq!((ran.code, ran.err.lines().count()), (1, 1), "{}", ran.err);
+        ran.err
+    };
+    assert!(create("root", "Root", PASSWORD).contains("\"root\" must be an e-mail address"));
+    assert!(create("a@example.com", " ", PASSWORD).contains("--name must have 1 to 128 characters"));
+    assert!(create("a@example.com", "A", "password1234").contains("the password is too easy to guess"));
+    assert!(create("a@example.com", "A", "").contains("the password must have at least 12 characters"));
+    fails(&folder, &["users", "create", "--email", "a@example.com", "--name", "A"], "--password-stdin");
+}
+
+#[test]
+fn no_argument_takes_a_password() {
+    let help = run(&folder(), &["users", "create", "--help"]).out;
+    assert!(help.contains("--password-stdin") && !help.contains("--password "), "{help}");
+}
+
+#[test]
+fn variables_of_any_bytes_do_no_harm() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = folder();
+    let odd = std::ffi::OsStr::from_bytes(b"\xff\xfe");
+    let output = countersign(&folder.config()).env("ODD", odd).args(["keys", "list"]).output().unwrap();
+    assert_eq!(ran(output).code, 0);
+}

@@ -1,0 +1,13 @@
+//! The issuer through its front doors: HTTP through the router on a fresh database each, and the operator's
+//! command as it is shipped. Time is moved, never waited for.
+
+mod accounts;
+mod bad_requests;
+mod command;
+mod keys;
+mod login;
+mod readme;
+mod refresh;
+mod running;
+mod sessions;
+mod stage;

@@ -1,0 +1,188 @@
+//! `countersign serve` as a process: start, live reload, stop. The only tests that wait for real time, and then
+//! only until what they wait for is there.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::command::countersign;
+use crate::stage::{Folder, PASSWORD, key_lines};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Running {
+    child: Child,
+    log: Receiver<Value>,
+    address: SocketAddr,
+    folder: Folder,
+}
+
+impl Running {
+    fn start() -> Self {
+        let folder = Folder::new("");
+        let text = std::fs::read_to_string(folder.config()).unwrap();
+        let text = text.replace("2026-11-19T12:00:00Z", "2020-01-01T00:00:00Z");
+        folder.write("countersign.toml", &text.replace("[server]", "[server]\nlisten = \"127.0.0.1:0\""));
+        let mut command = countersign(&folder.config());
+        let mut child = command.arg("serve").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (sender, log) = channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = sender.send(serde_json::from_str(&line).unwrap_or(Value::String(line)));
+            }
+        });
+        let mut running = Self { child, log, address: ([127, 0, 0, 1], 0).into(), folder };
+        running.address = running.event("listening")["address"].as_str().unwrap().parse().unwrap();
+        running
+    }
+
+    /// The next log line about this event.
+    fn event(&self, name: &str) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.log.recv_timeout(left).unwrap_or_else(|_| panic!("no event {name}"));
+            if line["event"] == name {
+                return line;
+            }
+        }
+    }
+
+    fn send(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn get(&self, path: &str) -> String {
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
+    }
+
+    fn post(&self, path: &str, body: &Value) -> String {
+        let body = body.to_string();
+        let length = body.len();
+        self.send(&format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        ))
+    }
+
+    fn signal(&self, name: &str) {
+        let sent =
+            Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn it_serves_and_stops_when_told_to() {
+    let mut issuer = Running::start();
+    assert!(issuer.get("/readyz").contains("\"status\":\"ready\""));
+    // A client that says nothing does not keep it from stopping.
+    let _idle = TcpStream::connect(issuer.address).unwrap();
+    issuer.signal("TERM");
+    issuer.event("stopped");
+    assert!(issuer.child.wait().unwrap().success());
+    assert!(TcpStream::connect(issuer.address).is_err());
+}
+
+#[test]
+fn the_log_has_the_path_and_no_secret() {
+    let issuer = Running::start();
+    let body = json!({"email": "ada@example.com", "password": PASSWORD, "name": "Ada"});
+    let answer = issuer.post("/v1/auth/register?token=in-the-query", &body);
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    let body: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    issuer.post("/v1/auth/login", &json!({"email": "ada@example.com", "password": "a wrong password"}));
+    issuer.post("/v1/auth/refresh", &json!({"refresh_token": body["refresh_token"]}));
+    issuer.signal("TERM");
+    let mut events = Vec::new();
+    while let Ok(line) = issuer.log.recv_timeout(PATIENCE) {
+        let text = line.to_string();
+        for secret in [PASSWORD, "a wrong password", "in-the-query", "eyJ", "v1.", "PRIVATE KEY", "$argon2id"]
+        {
+            assert!(!text.contains(secret), "{text} has {secret}");
+        }
+        events.push(line["event"].as_str().unwrap_or_default().to_owned());
+        if line["event"] == "request" {
+            assert!(line["path"].as_str().unwrap().starts_with("/v1/auth/"), "{text}");
+            assert!(line["status"].is_u64() && line["micros"].is_u64() && line["method"] == "POST", "{text}");
+            assert!(line["span"]["request_id"].is_string(), "{text}");
+        }
+    }
+    for event in ["registered", "login_failed", "request", "stopping", "stopped"] {
+        assert!(events.iter().any(|e| e == event), "{events:?} has no {event}");
+    }
+}
+
+#[test]
+fn changed_files_take_effect_while_it_runs() {
+    let issuer = Running::start();
+    assert!(!issuer.get("/.well-known/jwks.json").contains("\"two\""));
+    issuer.folder.append("countersign.toml", &key_lines("two", 4_000_000_000));
+    issuer.event("keys_reloaded");
+    assert!(issuer.get("/.well-known/jwks.json").contains("\"two\""));
+
+    issuer.folder.append("countersign.toml", "no such line\n");
+    let refused = issuer.event("config_refused");
+    assert!(refused["finding"].as_str().unwrap().contains("countersign.toml: line "), "{refused}");
+    assert!(issuer.get("/.well-known/jwks.json").contains("\"two\""));
+    assert!(issuer.get("/readyz").contains("\"refused_reloads\":1"));
+}
+
+#[test]
+fn a_rotation_by_command_takes_effect_while_it_runs() {
+    let issuer = Running::start();
+    let mut rotate = countersign(&issuer.folder.config());
+    assert!(
+        rotate.args(["keys", "rotate", "--kid", "next"]).stdout(Stdio::null()).status().unwrap().success()
+    );
+    issuer.event("keys_reloaded");
+    assert!(issuer.get("/.well-known/jwks.json").contains("\"next\""));
+}
+
+#[test]
+fn a_key_file_that_comes_late_is_noticed() {
+    let issuer = Running::start();
+    issuer.folder.append("countersign.toml", &key_lines("late", 4_000_000_000));
+    issuer.event("config_refused");
+    issuer.folder.write("late.pem", &crate::stage::pem(5));
+    issuer.event("keys_reloaded");
+    assert!(issuer.get("/.well-known/jwks.json").contains("\"late\""));
+}
+
+#[test]
+fn sighup_reloads() {
+    let issuer = Running::start();
+    issuer.signal("HUP");
+    issuer.event("keys_reloaded");
+    assert!(issuer.get("/healthz").contains("200 OK"));
+}
+
+#[test]
+fn what_is_no_http_does_not_stop_it() {
+    let issuer = Running::start();
+    for garbage in [
+        "\0\0\0\0\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "POST /v1/auth/login HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+    ] {
+        let answer = issuer.send(garbage);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    assert!(issuer.get("/healthz").contains("200 OK"));
+}

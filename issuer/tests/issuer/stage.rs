@@ -1,0 +1,323 @@
+//! The stage on which the tests play: an issuer on a database of its own, a clock to move, and people.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::response::Response;
+use base64ct::{Base64UrlUnpadded, Encoding as _};
+use countersign_issuer::ambient::{Clock, Entropy};
+use countersign_issuer::app::App;
+use countersign_issuer::config::{self, Settings};
+use countersign_issuer::db;
+use countersign_issuer::tokens::reload::Reloader;
+use countersign_issuer::tokens::{KeySet, LiveKeys};
+use http::{HeaderMap, Method, Request, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+/// 2026-11-20T12:00:00Z
+pub(crate) const NOON: i64 = 1_795_176_000;
+
+pub(crate) const PASSWORD: &str = "tundra-adagio-velvet-97";
+
+/// A private key (PKCS#8 PEM), different for each `seed`.
+pub(crate) fn pem(seed: u8) -> String {
+    let der =
+        [&[0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20][..], &[seed; 32]].concat();
+    let body = base64ct::Base64::encode_string(&der);
+    format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n")
+}
+
+/// `[[keys]]` lines; the file is `<kid>.pem`.
+pub(crate) fn key_lines(kid: &str, sign_from: i64) -> String {
+    let at = time::OffsetDateTime::from_unix_timestamp(sign_from).unwrap();
+    let at = at.format(&time::format_description::well_known::Rfc3339).unwrap();
+    format!("\n[[keys]]\nkid = \"{kid}\"\nfile = \"{kid}.pem\"\nsign_from = {at}\n")
+}
+
+/// A folder with a configuration, a key that signs since yesterday and another for later.
+pub(crate) struct Folder(pub(crate) TempDir);
+
+impl Folder {
+    pub(crate) fn new(more: &str) -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        folder.write("one.pem", &pem(1));
+        folder.write("two.pem", &pem(2));
+        folder.write("refresh.secret", "the refresh secret of these tests only");
+        let text = "[server]\npublic_url = \"https://trade.example\"\ntrusted_proxies = [\"127.0.0.1\"]\n\
+                    [sessions]\nsecret_file = \"refresh.secret\"\n";
+        folder.write("countersign.toml", &format!("{text}{more}{}", key_lines("one", NOON - 86_400)));
+        folder
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.path("countersign.toml")
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::write(self.path(name), text).unwrap();
+        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    pub(crate) fn append(&self, name: &str, text: &str) {
+        let old = std::fs::read_to_string(self.path(name)).unwrap();
+        self.write(name, &format!("{old}{text}"));
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        let loaded = config::load(&self.config(), []);
+        loaded.settings.unwrap_or_else(|| panic!("{:?}", loaded.findings))
+    }
+}
+
+pub(crate) struct TestApp {
+    pub(crate) app: App,
+    pub(crate) clock: Clock,
+    pub(crate) folder: Folder,
+    /// As a restart would load them.
+    loaded: Settings,
+    router: Router,
+}
+
+impl TestApp {
+    pub(crate) async fn new() -> Self {
+        Self::with("", |_| ()).await
+    }
+
+    /// With more configuration, and settings that no file could say.
+    pub(crate) async fn with(more: &str, change: impl FnOnce(&mut Settings)) -> Self {
+        let folder = Folder::new(more);
+        let loaded = folder.settings();
+        let mut settings = loaded.clone();
+        // Far below what the configuration accepts, so that the tests are not about Argon2.
+        settings.hashing.memory_kib = 16;
+        settings.hashing.passes = 1;
+        change(&mut settings);
+        Self::start(folder, loaded, settings).await
+    }
+
+    async fn start(folder: Folder, loaded: Settings, settings: Settings) -> Self {
+        let clock = Clock::manual(NOON);
+        let (keys, findings) = KeySet::load(&settings, NOON);
+        let keys = Arc::new(LiveKeys::new(keys.unwrap_or_else(|| panic!("{findings:?}"))));
+        let db = db::open(&settings.database).await.unwrap();
+        let app = App::new(settings, clock.clone(), Entropy::system(), db, keys).unwrap();
+        let router = countersign_issuer::http::router(app.clone());
+        Self { app, clock, folder, loaded, router }
+    }
+
+    /// The same folder and database under other settings, as after a restart.
+    pub(crate) async fn restarted(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.app.settings.clone();
+        change(&mut settings);
+        self.app.db.close().await;
+        Self::start(self.folder, self.loaded, settings).await
+    }
+
+    pub(crate) fn reloader(&self) -> Reloader {
+        let keys = Arc::clone(&self.app.keys);
+        Reloader { running: self.loaded.clone(), env: Vec::new(), keys, clock: self.clock.clone() }
+    }
+
+    pub(crate) fn pass(&self, seconds: i64) {
+        self.clock.set(self.clock.now() + seconds);
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Call<'_> {
+        self.call(Method::GET, path)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: Value) -> Call<'_> {
+        self.call(Method::POST, path).json(body)
+    }
+
+    pub(crate) fn call(&self, method: Method, path: &str) -> Call<'_> {
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = method;
+        *request.uri_mut() = path.parse().unwrap();
+        Call { app: self, request }
+    }
+
+    /// Someone with an account, logged in.
+    pub(crate) async fn registered(&self, email: &str) -> Person {
+        let body = json!({"email": email, "password": PASSWORD, "name": "Some One"});
+        Person::from(&self.post("/v1/auth/register", body).await.expect(StatusCode::CREATED))
+    }
+
+    /// The same person on another device.
+    pub(crate) async fn logged_in(&self, email: &str) -> Person {
+        Person::from(
+            &self
+                .post("/v1/auth/login", json!({"email": email, "password": PASSWORD}))
+                .await
+                .expect(StatusCode::OK),
+        )
+    }
+
+    pub(crate) async fn refresh(&self, refresh_token: &str) -> Answer {
+        self.post("/v1/auth/refresh", json!({"refresh_token": refresh_token})).await
+    }
+
+    /// Closes an account, as an operator would.
+    pub(crate) async fn deactivate(&self, email: &str) {
+        let done = sqlx::query("UPDATE users SET is_active = 0 WHERE email = $1")
+            .bind(email.to_owned())
+            .execute(&self.app.db)
+            .await
+            .unwrap();
+        assert_eq!(done.rows_affected(), 1);
+    }
+}
+
+/// What someone who logged in holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Person {
+    pub(crate) id: String,
+    pub(crate) access_token: String,
+    pub(crate) refresh_token: String,
+}
+
+impl From<&Answer> for Person {
+    fn from(answer: &Answer) -> Self {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let body = answer.json();
+        Self {
+            id: text(&body["user"]["id"]),
+            access_token: text(&body["access_token"]),
+            refresh_token: text(&body["refresh_token"]),
+        }
+    }
+}
+
+/// A request about to be sent.
+pub(crate) struct Call<'a> {
+    app: &'a TestApp,
+    request: Request<Body>,
+}
+
+impl Call<'_> {
+    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.request.headers_mut().append(name, value.parse().unwrap());
+        self
+    }
+
+    pub(crate) fn json(self, body: Value) -> Self {
+        self.header("content-type", "application/json").body(body.to_string())
+    }
+
+    pub(crate) fn body(mut self, body: impl Into<Body>) -> Self {
+        *self.request.body_mut() = body.into();
+        self
+    }
+
+    pub(crate) fn by(self, person: &Person) -> Self {
+        self.bearer(&person.access_token)
+    }
+
+    pub(crate) fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub(crate) fn cookie(self, refresh_token: &str) -> Self {
+        self.header("cookie", &format!("theme=dark; refresh_token={refresh_token}"))
+    }
+
+    pub(crate) fn from(mut self, peer: &str) -> Self {
+        let peer: std::net::SocketAddr = peer.parse().unwrap();
+        self.request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
+        self
+    }
+}
+
+impl<'a> IntoFuture for Call<'a> {
+    type Output = Answer;
+    type IntoFuture = std::pin::Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let response = self.app.router.clone().oneshot(self.request);
+        Box::pin(async move { Answer::from(response.await.unwrap()).await })
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    async fn from(response: Response) -> Self {
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Self { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub(crate) fn expect(self, status: StatusCode) -> Self {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+        self
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {:?}", self.body))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Is this problem, in all its parts.
+    #[track_caller]
+    pub(crate) fn refused(self, status: u16, reason: &str) -> Self {
+        let body = String::from_utf8_lossy(&self.body).into_owned();
+        assert_eq!(self.status.as_u16(), status, "{body}");
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let problem = self.json();
+        assert_eq!(problem["status"], status, "{body}");
+        assert_eq!(problem["reason"], reason, "{body}");
+        assert_eq!(problem["type"], "about:blank");
+        assert!(problem["title"].is_string() && !problem["detail"].as_str().unwrap().is_empty(), "{body}");
+        if status == 401 {
+            assert!(self.header("www-authenticate").starts_with("Bearer realm="), "{:?}", self.headers);
+        }
+        self
+    }
+
+    /// The fields that a 422 names, sorted.
+    #[track_caller]
+    pub(crate) fn invalid_fields(self) -> Vec<String> {
+        let problem = self.refused(422, "invalid_fields").json();
+        let errors = problem["errors"].as_array().unwrap();
+        assert!(errors.iter().all(|error| !error["message"].as_str().unwrap().is_empty()));
+        let mut fields: Vec<_> =
+            errors.iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect();
+        fields.sort();
+        fields
+    }
+
+    /// The refresh cookie that was set: its value and the rest.
+    pub(crate) fn set_cookie(&self) -> Option<(String, String)> {
+        let cookie =
+            self.headers.get("set-cookie")?.to_str().unwrap().strip_prefix("refresh_token=").unwrap();
+        let (value, attributes) = cookie.split_once("; ").unwrap();
+        Some((value.to_owned(), attributes.to_owned()))
+    }
+}
+
+/// A part of a token, unverified: 0 the header, 1 the claims.
+pub(crate) fn part(token: &str, index: usize) -> Value {
+    let part = token.split('.').nth(index).unwrap();
+    serde_json::from_slice(&Base64UrlUnpadded::decode_vec(part).unwrap()).unwrap()
+}
+
+pub(crate) fn kid(token: &str) -> String {
+    part(token, 0)["kid"].as_str().unwrap().to_owned()
+}
