@@ -5,7 +5,7 @@
 
 pub mod artifacts;
 pub mod ci;
-mod process;
+pub mod process;
 pub mod stack;
 pub mod standin;
 pub mod tools;

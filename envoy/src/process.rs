@@ -16,15 +16,16 @@ use tokio::time::timeout;
 /// How long a service may take to stop by itself.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// A running child, killed when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Service {
-    pub(crate) name: &'static str,
-    pub(crate) log: PathBuf,
+pub struct Service {
+    pub name: &'static str,
+    pub log: PathBuf,
     child: Child,
 }
 
 /// The program, tied to our life: the kernel ends it even when we are killed and cannot.
-pub(crate) fn command(program: &Path) -> Command {
+pub fn command(program: &Path) -> Command {
     let setpriv = Path::new("/usr/bin/setpriv");
     let mut command = if setpriv.exists() {
         let mut command = Command::new(setpriv);
@@ -40,12 +41,7 @@ pub(crate) fn command(program: &Path) -> Command {
 
 impl Service {
     /// Starts the command with its output in `folder/name.log`, and on the terminal if `echo`.
-    pub(crate) fn start(
-        name: &'static str,
-        command: &mut Command,
-        folder: &Path,
-        echo: bool,
-    ) -> Result<Self> {
+    pub fn start(name: &'static str, command: &mut Command, folder: &Path, echo: bool) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let file = Arc::new(File::create(&log).with_context(|| format!("cannot write {}", log.display()))?);
         let mut child = command
@@ -63,25 +59,30 @@ impl Service {
         Ok(Self { name, log, child })
     }
 
+    /// Its process id, unless it was seen to end.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Waits until the process ends by itself. Can be dropped and called again.
-    pub(crate) async fn ended(&mut self) -> io::Result<ExitStatus> {
+    pub async fn ended(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }
 
     /// Whether it has ended already.
-    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
     /// The end of what it said: why it ended.
-    pub(crate) fn last_words(&self) -> String {
+    pub fn last_words(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(5)..].join("\n")
     }
 
     /// Asks it to stop, and makes it if it does not.
-    pub(crate) async fn stop(mut self) -> Result<()> {
+    pub async fn stop(mut self) -> Result<()> {
         if let Some(pid) = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
             // It may have ended in this moment; waiting tells.
             let _ = kill_process(pid, Signal::TERM);

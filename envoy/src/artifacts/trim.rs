@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use anyhow::{Context, Result, bail};
-use wasm_encoder::{CodeSection, ExportKind, ExportSection, Function, Module, RawSection};
+use wasm_encoder::{CodeSection, ExportSection, Function, Module, RawSection};
 use wasmparser::{ElementItems, Export, ExternalKind, FunctionBody, Operator, Parser, Payload, TypeRef};
 
 /// What the filter is called through: its memory, the callbacks that it implements, and those by which the SDK
@@ -41,7 +41,7 @@ pub(super) fn trim(module: &[u8]) -> Result<Vec<u8>> {
                 for export in exports {
                     let export = export?;
                     if is_kept(&export) {
-                        kept.export(export.name, ExportKind::try_from(export.kind)?, export.index);
+                        kept.export(export.name, export.kind.into(), export.index);
                     }
                 }
                 trimmed.section(&kept);

@@ -1,0 +1,163 @@
+//! `cargo bench-edge`: what a request costs in Envoy without a filter, with Envoy's own JWT filter, and with ours.
+//!
+//! Cost is processor time of the Envoy process as the kernel counts it, divided by the requests that Envoy counted.
+//! Nothing is reported of a load in which one request was answered wrongly, or from the wrong place. See
+//! `tests/bench/README.md`.
+
+mod clients;
+mod compare;
+mod edge;
+mod growth;
+mod load;
+mod measure;
+mod report;
+mod setup;
+mod soak;
+mod stats;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread::available_parallelism;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use countersign_stack::{artifacts, tools};
+use serde_json::json;
+
+use compare::{Comparison, Crowd, Setting};
+use measure::Bench;
+use report::Report;
+use setup::{Filter, Modules};
+
+/// Measures what a request costs in Envoy: with no filter, with Envoy's own JWT filter, with ours.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Rounds of the main comparison; the others take about half as many
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Seconds of load in each measurement
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// A look at everything in a minute or two; its numbers prove nothing
+    #[arg(long)]
+    quick: bool,
+    /// Only compare, only in the main setting
+    #[arg(long)]
+    main_only: bool,
+    /// Only the growth curves, memory and start
+    #[arg(long, conflicts_with = "main_only")]
+    growth: bool,
+    /// Only these filters, and bare
+    #[arg(long, value_delimiter = ',')]
+    filters: Option<Vec<Filter>>,
+    /// Another build of our module to compare with
+    #[arg(long, value_name = "MODULE")]
+    against: Option<PathBuf>,
+    /// Only watch memory under steady load for so many minutes
+    #[arg(long, value_name = "MINUTES", conflicts_with_all = ["growth", "main_only"])]
+    soak: Option<u64>,
+}
+
+// One thread: a child is tied to the life of the thread that started it.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(&Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<()> {
+    load::check_wrk()?;
+    let bench = prepare(arguments)?;
+    let mut report = Report { about: about(&bench)?, ..Report::default() };
+    if let Some(minutes) = arguments.soak {
+        report.soak = Some(soak::run(&bench, minutes.max(1)).await?);
+        return publish(&report, &bench.folder.join("soak.json"));
+    }
+    if !arguments.growth {
+        let crowd = Crowd::gather(&bench)?;
+        let filters = arguments.filters();
+        for setting in arguments.settings() {
+            report.comparisons.push(Comparison::run(&bench, &crowd, setting, &filters).await?);
+        }
+    }
+    if !arguments.main_only {
+        let (rounds, seconds) = if arguments.quick { (1, 1) } else { (2, 2) };
+        report.curves = growth::curves(&bench, rounds, seconds).await?;
+        report.memory = Some(growth::memory(&bench).await?);
+        report.start = Some(growth::start(&bench, if arguments.quick { 1 } else { 5 }).await?);
+    }
+    publish(&report, &bench.folder.join(if arguments.growth { "growth.json" } else { "edge.json" }))
+}
+
+impl Arguments {
+    fn settings(&self) -> Vec<Setting> {
+        let (rounds, seconds) = if self.quick { (2, 1) } else { (usize::from(self.rounds), self.seconds) };
+        let main = Setting {
+            name: "one worker, answered by Envoy",
+            proxied: false,
+            workers: 1,
+            rounds,
+            seconds,
+            paced: true,
+        };
+        if self.main_only {
+            return vec![main];
+        }
+        let less = Setting { rounds: rounds.div_ceil(2), seconds: seconds.min(2), paced: false, ..main };
+        vec![
+            main,
+            Setting { name: "one worker, through an upstream", proxied: true, ..less },
+            Setting { name: "two workers, answered by Envoy", workers: 2, ..less },
+            Setting { name: "two workers, through an upstream", workers: 2, proxied: true, ..less },
+        ]
+    }
+
+    fn filters(&self) -> Vec<Filter> {
+        let mut filters = match &self.filters {
+            None => Filter::STANDARD.to_vec(),
+            Some(chosen) => chosen.clone(),
+        };
+        if self.against.is_some() && self.filters.is_none() {
+            filters.extend([Filter::AgainstWarm, Filter::AgainstCold]);
+        }
+        // What all others are compared with.
+        filters.push(Filter::Bare);
+        filters.sort_unstable();
+        filters.dedup();
+        filters
+    }
+}
+
+fn prepare(arguments: &Arguments) -> Result<Bench> {
+    let folder = tools::target().join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let noop = folder.join("noop.wasm");
+    let source = tools::workspace().join("tests/bench/noop.wat");
+    fs::write(&noop, wat::parse_file(&source)?)?;
+    let modules = Modules { noop, ours: artifacts::filter()?, against: arguments.against.clone() };
+    let processors = u32::try_from(available_parallelism()?.get())?;
+    Ok(Bench { envoy: tools::envoy()?, modules, folder, processors })
+}
+
+fn about(bench: &Bench) -> Result<serde_json::Value> {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    Ok(json!({
+        "envoy": bench.envoy.components().rev().nth(3).map(|part| part.as_os_str().to_string_lossy()),
+        "processor": model.map(|(_, model)| model),
+        "processors": bench.processors,
+        "module_bytes": fs::metadata(&bench.modules.ours)?.len(),
+    }))
+}
+
+fn publish(report: &Report, file: &Path) -> Result<()> {
+    fs::write(file, serde_json::to_string_pretty(&report.json())?)?;
+    println!("{}\n{}", report.table(), file.display());
+    Ok(())
+}
