@@ -106,7 +106,10 @@ fn block_on<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
 
 fn migrate(config: &Path) -> anyhow::Result<()> {
     let settings = settings(config)?;
-    block_on(async { Ok(db::open(&settings.database).await?.close().await) })?;
+    block_on(async {
+        db::open(&settings.database).await?.close().await;
+        Ok(())
+    })?;
     say(format_args!("{} is up to date", settings.database.file.display()));
     Ok(())
 }

@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn finds_one_token_and_no_other() {
-        let cases: [(&[&[u8]], Result<&[u8], Reject>); 9] = [
+        type Values = &'static [&'static [u8]];
+        let cases: [(Values, Result<&[u8], Reject>); 9] = [
             (&[], Err(Reject::Missing)),
             (&[b"Bearer abc"], Ok(b"abc")),
             (&[b"bearer  abc "], Ok(b"abc")),

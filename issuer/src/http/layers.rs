@@ -26,7 +26,7 @@ const MAX_LOGGED_PATH: usize = 256;
 pub(super) fn around(routes: Router<App>, app: &App) -> Router<App> {
     routes
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(bounded))
+        .layer(from_fn(|request, next| bounded(TIME_LIMIT, request, next)))
         .layer(from_fn(cautious_headers))
         .layer(from_fn_with_state(app.clone(), logged))
 }
@@ -45,8 +45,8 @@ pub fn install_panic_hook() {
     }));
 }
 
-async fn bounded(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(TIME_LIMIT, next.run(request)).await {
+async fn bounded(limit: Duration, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
             let detail = "The request took too long";
@@ -89,4 +89,37 @@ async fn logged(State(app): State<App>, request: Request, next: Next) -> Respons
 fn is_sane(id: &HeaderValue) -> bool {
     (1..=64).contains(&id.len())
         && id.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn broken_handler() {
+        panic!("a secret");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_that_tells_nothing() {
+        let routes: Router =
+            Router::new().route("/", get(broken_handler)).layer(CatchPanicLayer::custom(panicked));
+        let response = routes.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        assert!(!String::from_utf8_lossy(&body).contains("secret"));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_takes_too_long_is_cut_off() {
+        let routes: Router = Router::new()
+            .route("/", get(std::future::pending::<()>))
+            .layer(from_fn(|request, next| bounded(Duration::ZERO, request, next)));
+        let response = routes.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
+    }
 }
