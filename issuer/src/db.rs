@@ -67,6 +67,19 @@ pub async fn ping(db: &Db) -> Result<(), Error> {
     sqlx::query("SELECT 1").execute(db).await.map(drop)
 }
 
+/// Whether it is the database that cannot at the moment, rather than the statement that is wrong: busy, locked,
+/// read-only, failing or full (SQLite's primary result codes 5, 6, 8, 10 and 13).
+pub fn is_unavailable(error: &Error) -> bool {
+    match error {
+        Error::PoolTimedOut | Error::PoolClosed | Error::Io(_) => true,
+        Error::Database(error) => {
+            let code = error.code().and_then(|code| code.parse::<u32>().ok());
+            code.is_some_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13))
+        }
+        _ => false,
+    }
+}
+
 async fn connect(database: &Database, mode: &str) -> Result<Db, OpenError> {
     sqlx::any::install_default_drivers();
     let url = format!("sqlite://{}?mode={mode}", percent_encode(&database.file));

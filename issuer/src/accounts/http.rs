@@ -11,7 +11,7 @@ use super::{Email, NewUser, UserBody, parse_name, parse_phone, store};
 use crate::access;
 use crate::app::App;
 use crate::http::{ApiError, Caller, Check, Client, JsonBody};
-use crate::passwords::{Password, check_strength};
+use crate::passwords::Password;
 use crate::sessions::grant;
 
 pub fn routes() -> Router<App> {
@@ -37,7 +37,8 @@ async fn register(
     let email = check.field("email", Email::parse(&body.email));
     let name = check.field("name", parse_name(&body.name));
     let phone = check.field("phone", body.phone.as_deref().map(parse_phone).transpose());
-    let strong = check.field("password", check_strength(&body.password, &body.email, &body.name));
+    let strength = app.hasher.check_strength(body.password.clone(), body.email, body.name).await?;
+    let strong = check.field("password", strength);
     let (Some(email), Some(name), Some(phone), Some(())) = (email, name, phone, strong) else {
         return Err(check.refusal());
     };

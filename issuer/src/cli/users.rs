@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use clap::Subcommand;
 
 use super::{block_on, say, settings};
@@ -91,12 +91,11 @@ fn asked_password() -> anyhow::Result<Password> {
         std::io::stdin().is_terminal(),
         "there is no terminal to ask for the password; use --password-stdin"
     );
-    let first = rpassword::prompt_password("Password: ").context("cannot ask for the password")?;
-    let again = rpassword::prompt_password("Once more: ").context("cannot ask for the password")?;
-    if first != again {
-        bail!("the two passwords differ");
-    }
-    Ok(Password::new(first))
+    let ask =
+        |prompt| rpassword::prompt_password(prompt).map(Password::new).context("cannot ask for the password");
+    let (first, again) = (ask("Password: ")?, ask("Once more: ")?);
+    ensure!(first.expose() == again.expose(), "the two passwords differ");
+    Ok(first)
 }
 
 async fn create(

@@ -22,6 +22,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 const MAX_LOGGED_PATH: usize = 256;
+const MAX_LOGGED_METHOD: usize = 16;
 
 pub(super) fn around(routes: Router<App>, app: &App) -> Router<App> {
     routes
@@ -72,14 +73,14 @@ async fn logged(State(app): State<App>, request: Request, next: Next) -> Respons
         _ => HeaderValue::try_from(app.new_id()).unwrap_or_else(|_| HeaderValue::from_static("-")),
     };
     let request_id = id.to_str().unwrap_or_default().to_owned();
-    let method = request.method().clone();
+    let method: String = request.method().as_str().chars().take(MAX_LOGGED_METHOD).collect();
     let path: String = request.uri().path().chars().take(MAX_LOGGED_PATH).collect();
     let span = tracing::info_span!("request", request_id);
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status().as_u16();
     let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     span.in_scope(|| {
-        tracing::info!(event = "request", %method, path, status, micros, "{method} {path} {status}");
+        tracing::info!(event = "request", method, path, status, micros, "{method} {path} {status}");
     });
     response.headers_mut().insert(REQUEST_ID, id);
     response

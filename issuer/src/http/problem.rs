@@ -11,6 +11,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
+use crate::db;
 use crate::passwords::HashError;
 
 const REALM: &str = "countersign";
@@ -134,14 +135,13 @@ impl From<Reject> for ApiError {
     }
 }
 
-impl From<crate::db::Error> for ApiError {
-    fn from(error: crate::db::Error) -> Self {
+impl From<db::Error> for ApiError {
+    fn from(error: db::Error) -> Self {
         let internal = Self::internal(&error);
-        match error {
-            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
-                Self::busy("The database is busy; try again")
-            }
-            _ => internal,
+        if db::is_unavailable(&error) {
+            Self::busy("The database is not available; try again")
+        } else {
+            internal
         }
     }
 }

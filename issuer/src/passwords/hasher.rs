@@ -1,4 +1,4 @@
-//! The hashing threads: a fixed number, each with memory of its own, behind a queue that refuses rather than
+//! The hashing threads, for all that is costly about passwords: a fixed number, each with memory of its own, behind a queue that refuses rather than
 //! grows. Nothing that waits here may hold a database connection.
 
 use std::fmt;
@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::Password;
 use super::argon2id::{self, Cost, Memory, Unusable};
+use super::{Password, WeakPassword, check_strength};
 use crate::ambient::Entropy;
 
 /// How long a thread keeps its memory after its last password.
@@ -58,6 +58,7 @@ struct Job {
 enum Task {
     Hash { salt: [u8; 16], reply: oneshot::Sender<Result<String, Unusable>> },
     Verify { stored: Arc<str>, reply: oneshot::Sender<Result<bool, Unusable>> },
+    Judge { email: String, name: String, reply: oneshot::Sender<Result<(), WeakPassword>> },
 }
 
 impl Hasher {
@@ -108,6 +109,21 @@ impl Hasher {
         Ok(Verification { matches, outdated: !self.cost.made(&stored) })
     }
 
+    /// Like [`check_strength`], on a hashing thread: it costs as much as a hash.
+    ///
+    /// # Errors
+    /// [`HashError::Busy`] if the queue is full; within, the first rule that the password breaks.
+    pub async fn check_strength(
+        &self,
+        password: Password,
+        email: String,
+        name: String,
+    ) -> Result<Result<(), WeakPassword>, HashError> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(Job { password, task: Task::Judge { email, name, reply } })?;
+        answer.await.map_err(|_| HashError::Gone)
+    }
+
     /// Passwords hashed or checked since the start, those still waiting included.
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
@@ -137,15 +153,18 @@ fn work(receiver: &Mutex<Receiver<Job>>, cost: Cost) {
 
 /// Does the job, unless whoever asked has gone.
 fn run(Job { password, task }: Job, cost: Cost, memory: &mut Memory) {
-    let password = password.expose().as_bytes();
+    let bytes = password.expose().as_bytes();
     match task {
         Task::Hash { salt, reply } if !reply.is_closed() => {
-            let _ = reply.send(cost.hash(password, &salt, memory));
+            let _ = reply.send(cost.hash(bytes, &salt, memory));
         }
         Task::Verify { stored, reply } if !reply.is_closed() => {
-            let _ = reply.send(argon2id::verify(password, &stored, memory));
+            let _ = reply.send(argon2id::verify(bytes, &stored, memory));
         }
-        Task::Hash { .. } | Task::Verify { .. } => {}
+        Task::Judge { email, name, reply } if !reply.is_closed() => {
+            let _ = reply.send(check_strength(&password, &email, &name));
+        }
+        Task::Hash { .. } | Task::Verify { .. } | Task::Judge { .. } => {}
     }
 }
 

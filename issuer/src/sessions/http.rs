@@ -9,9 +9,10 @@ use countersign_claims::Reject;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::grant::{self, Delivery};
-use super::{Lifetimes, Outcome, RefreshToken, Refusal, Session, judge, store};
+use super::{Forged, Lifetimes, Outcome, RefreshToken, Refusal, Session, judge, store};
 use crate::app::App;
 use crate::http::{ApiError, Caller, Client, JsonOrEmpty, origin, refresh_cookie, rfc3339};
 
@@ -40,23 +41,28 @@ fn presented(app: &App, headers: &HeaderMap, body: Option<String>) -> Result<Pre
     let (text, delivery) = match body {
         Some(token) => (token, Delivery::BodyAndCookie),
         None => {
-            let token = refresh_cookie::get(headers).ok_or_else(ApiError::refresh_missing)?;
+            let token = refresh_cookie::get(headers).ok_or(Reject::Missing)?;
             origin::check(headers, &app.settings.server.public_url)?;
             (token, Delivery::Cookie)
         }
     };
-    let token = RefreshToken::verify(&text, &app.settings.sessions.secret);
-    Ok(Presented { token: token.map_err(|_| ApiError::refresh_refused("refresh_invalid"))?, delivery })
+    match RefreshToken::verify(&text, &app.settings.sessions.secret) {
+        Ok(token) => Ok(Presented { token, delivery }),
+        Err(Forged) => Err(refused(app, &Refusal::Unknown)),
+    }
 }
 
-fn refused(refusal: &Refusal) -> ApiError {
-    ApiError::refresh_refused(match refusal {
+/// 401, and the cookie that led to it is taken back.
+fn refused(app: &App, refusal: &Refusal) -> ApiError {
+    let reason = match refusal {
         Refusal::Unknown => "refresh_invalid",
         Refusal::Expired => "session_expired",
         Refusal::Revoked => "session_revoked",
         Refusal::AccountInactive => "account_inactive",
         Refusal::Reused(_) => "refresh_reused",
-    })
+    };
+    ApiError::unauthorized(reason, "Authentication required")
+        .with_cookie(refresh_cookie::clear(app.settings.cookies.secure))
 }
 
 fn note_reuse(refusal: &Refusal, client: &Client) {
@@ -80,12 +86,11 @@ async fn refresh(
         Outcome::Rotated(session) | Outcome::Repeated(session) => session,
         Outcome::Refused(refusal) => {
             note_reuse(&refusal, &client);
-            let cookie = refresh_cookie::clear(app.settings.cookies.secure);
-            return Err(refused(&refusal).with_cookie(cookie));
+            return Err(refused(&app, &refusal));
         }
     };
     let user = crate::accounts::store::find(&app.db, &session.user_id).await?;
-    let user = user.ok_or_else(|| refused(&Refusal::Unknown))?;
+    let user = user.ok_or_else(|| refused(&app, &Refusal::Unknown))?;
     grant::renew(&app, &user, &session, delivery)
 }
 
@@ -142,7 +147,7 @@ async fn session_of(app: &App, token: &RefreshToken, client: &Client) -> Result<
         Outcome::Refused(refusal @ Refusal::Reused(_)) => {
             store::revoke(&app.db, &token.session_id, now).await?;
             note_reuse(&refusal, client);
-            Err(refused(&refusal))
+            Err(refused(app, &refusal))
         }
         Outcome::Refused(_) => Ok(None),
     }
@@ -186,22 +191,12 @@ async fn end(
     client: Client,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, ApiError> {
-    let Path(id) = id.map_err(|_| ApiError::not_found())?;
+    let id = id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok()).ok_or_else(ApiError::not_found)?;
+    let id = id.hyphenated().to_string();
     if !store::revoke_own(&app.db, &caller.user.id, &id, app.clock.now()).await? {
         return Err(ApiError::not_found());
     }
     let (user_id, session_id) = (&caller.user.id, id.as_str());
     tracing::info!(target: "audit", event = "session_ended", user_id, session_id, ip = client.ip(), "session ended");
     Ok(StatusCode::NO_CONTENT)
-}
-
-impl ApiError {
-    fn refresh_missing() -> Self {
-        Self::from(Reject::Missing)
-    }
-
-    /// 401 for a refresh token; `reason` tells a program why.
-    fn refresh_refused(reason: &'static str) -> Self {
-        Self::unauthorized(reason, "Authentication required")
-    }
 }

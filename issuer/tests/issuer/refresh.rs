@@ -165,6 +165,9 @@ async fn what_we_did_not_sign_is_refused() {
     for token in [forged.as_str(), "", "v1...", &"x".repeat(10_000), &ada.access_token, "v1.\u{0}.0.x"] {
         app.refresh(token).await.refused(401, "refresh_invalid");
     }
+    let answer =
+        app.call(Method::POST, "/v1/auth/refresh").cookie(&forged).await.refused(401, "refresh_invalid");
+    assert!(answer.set_cookie().unwrap().1.contains("Max-Age=0"));
     app.call(Method::POST, "/v1/auth/refresh").await.refused(401, "missing_token");
     app.call(Method::POST, "/v1/auth/refresh").cookie("").await.refused(401, "missing_token");
     app.refresh(&ada.refresh_token).await.expect(StatusCode::OK);
