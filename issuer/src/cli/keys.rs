@@ -136,7 +136,8 @@ fn rotate(
         return Err(error);
     }
     say(format_args!("wrote {} and scheduled {kid} in {}", file.display(), config.display()));
-    say(format_args!("{}  it signs; until then it is only published", rfc3339(sign_from)));
+    let until_then = if delay > 0 { "; until then it is only published" } else { "" };
+    say(format_args!("{}  it signs{until_then}", rfc3339(sign_from)));
     if !settings.keys.is_empty() {
         let retired = rfc3339(sign_from.saturating_add(settings.tokens.overlap()));
         say(format_args!("{retired}  the key before it is no longer published; its lines can go"));
