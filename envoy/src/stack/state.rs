@@ -144,7 +144,7 @@ impl State {
             command.arg("--config").arg(self.issuer_config()).args(arguments);
             command
         };
-        run_quietly(command(&["keys", "rotate", "--sign-in", "0s", "--force"]), "")?;
+        run_quietly(command(&["keys", "rotate"]), "")?;
         let password = random_hex::<12>()?;
         let create =
             ["users", "create", "--email", ADMIN_EMAIL, "--name", "Platform Admin", "--role", "admin"];
