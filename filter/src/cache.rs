@@ -4,7 +4,6 @@
 //! token that differs in one byte. Bounded in bytes, not in entries. Whether an entry may still be used is asked
 //! by the caller on every hit.
 
-use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
 use hashbrown::HashTable;
@@ -14,21 +13,35 @@ use crate::principal::Principal;
 /// How many entries get a second chance before one is evicted, so that an eviction takes constant time.
 const SECOND_CHANCES: usize = 8;
 
-/// An Ed25519 signature ends a token with 43 characters that nobody can choose; they spread as well as the whole.
-const HASHED_TAIL: usize = 43;
-
 /// Verified tokens and their principals, evicted by second chance (CLOCK).
 #[derive(Debug)]
 pub struct TokenCache {
     max_bytes: usize,
     bytes: usize,
-    /// Seeded per VM: nobody outside can aim at a bucket.
-    hasher: RandomState,
+    seeds: Seeds,
     /// Positions in `slots`, by hash.
     index: HashTable<usize>,
     slots: Vec<Slot>,
     /// Where the search for the next entry to evict begins.
     hand: usize,
+}
+
+/// Random numbers of this VM, by which tokens are spread: nobody outside can aim at a bucket.
+#[derive(Debug, Clone, Copy)]
+pub struct Seeds(pub [u64; 2]);
+
+impl Seeds {
+    /// The last 16 characters of a token are 96 bits of a signature, which nobody can choose. The seeds keep it so
+    /// even from somebody who collects tokens until two are alike enough.
+    fn hash(self, token: &[u8]) -> u64 {
+        let (rest, last) = token.split_last_chunk::<8>().unwrap_or((&[], &[0; 8]));
+        let (_, before) = rest.split_last_chunk::<8>().unwrap_or((&[], &[0; 8]));
+        let Self([first, second]) = self;
+        let product = u128::from(u64::from_le_bytes(*last) ^ first)
+            .wrapping_mul(u128::from(u64::from_le_bytes(*before) ^ second));
+        let [low, high] = [product, product >> 64].map(|half| half as u64);
+        low ^ high
+    }
 }
 
 #[derive(Debug)]
@@ -49,8 +62,8 @@ impl Slot {
 
 impl TokenCache {
     /// A cache that holds about `max_bytes`; with zero it holds nothing.
-    pub fn new(max_bytes: usize, hasher: RandomState) -> Self {
-        Self { max_bytes, bytes: 0, hasher, index: HashTable::new(), slots: Vec::new(), hand: 0 }
+    pub fn new(max_bytes: usize, seeds: Seeds) -> Self {
+        Self { max_bytes, bytes: 0, seeds, index: HashTable::new(), slots: Vec::new(), hand: 0 }
     }
 
     pub fn len(&self) -> usize {
@@ -64,7 +77,7 @@ impl TokenCache {
     /// The principal of exactly this token.
     pub fn get(&mut self, token: &[u8]) -> Option<Rc<Principal>> {
         let slots = &self.slots;
-        let at = *self.index.find(self.hash(token), |at| holds(slots, *at, token))?;
+        let at = *self.index.find(self.seeds.hash(token), |at| holds(slots, *at, token))?;
         let slot = self.slots.get_mut(at)?;
         slot.used = true;
         Some(Rc::clone(&slot.principal))
@@ -72,7 +85,7 @@ impl TokenCache {
 
     /// Remembers a token that was just verified.
     pub fn insert(&mut self, token: &[u8], principal: Rc<Principal>) {
-        let slot = Slot { hash: self.hash(token), token: token.into(), principal, used: false };
+        let slot = Slot { hash: self.seeds.hash(token), token: token.into(), principal, used: false };
         let cost = slot.bytes();
         if cost > self.max_bytes {
             return;
@@ -89,7 +102,7 @@ impl TokenCache {
 
     /// Forgets one token.
     pub fn remove(&mut self, token: &[u8]) {
-        let (hash, slots) = (self.hash(token), &self.slots);
+        let (hash, slots) = (self.seeds.hash(token), &self.slots);
         if let Ok(found) = self.index.find_entry(hash, |at| holds(slots, *at, token)) {
             let (at, _) = found.remove();
             self.take(at);
@@ -98,7 +111,7 @@ impl TokenCache {
 
     /// Forgets everything: for new keys and new configurations.
     pub fn clear(&mut self) {
-        *self = Self::new(self.max_bytes, self.hasher.clone());
+        *self = Self::new(self.max_bytes, self.seeds);
     }
 
     fn evict(&mut self) {
@@ -136,15 +149,19 @@ impl TokenCache {
             *place = at;
         }
     }
-
-    fn hash(&self, token: &[u8]) -> u64 {
-        let tail = token.get(token.len().saturating_sub(HASHED_TAIL)..).unwrap_or(token);
-        self.hasher.hash_one(tail)
-    }
 }
 
 fn holds(slots: &[Slot], at: usize, token: &[u8]) -> bool {
-    slots.get(at).is_some_and(|slot| *slot.token == *token)
+    slots.get(at).is_some_and(|slot| equal(&slot.token, token))
+}
+
+/// Compares eight bytes at a time: the comparison that comes with WebAssembly takes one, and tokens are long.
+fn equal(one: &[u8], other: &[u8]) -> bool {
+    let (words, rest) = one.as_chunks::<8>();
+    let (other_words, other_rest) = other.as_chunks::<8>();
+    one.len() == other.len()
+        && rest == other_rest
+        && words.iter().zip(other_words).all(|(a, b)| u64::from_le_bytes(*a) == u64::from_le_bytes(*b))
 }
 
 #[cfg(test)]
@@ -183,9 +200,9 @@ mod tests {
 
     /// A cache with room for about this many of [`token`].
     fn room_for(count: usize) -> TokenCache {
-        let mut one = TokenCache::new(usize::MAX, RandomState::new());
+        let mut one = TokenCache::new(usize::MAX, Seeds([7, 11]));
         one.insert(&token(0), principal("u-0"));
-        TokenCache::new(one.bytes * count + one.bytes / 2, RandomState::new())
+        TokenCache::new(one.bytes * count + one.bytes / 2, Seeds([7, 11]))
     }
 
     #[test]
@@ -228,7 +245,7 @@ mod tests {
         cache.insert(&token(1), principal("u-1"));
         cache.insert(&[b'a'; 10_000], principal("u-2"));
         assert_eq!((cache.len(), cache.get(&token(1)).is_some()), (1, true));
-        let mut none = TokenCache::new(0, RandomState::new());
+        let mut none = TokenCache::new(0, Seeds([7, 11]));
         none.insert(&token(1), principal("u-1"));
         assert!(none.is_empty());
     }

@@ -1,4 +1,4 @@
-//! The plugin's configuration, in two stages: the document as it is written, then a value that is sound.
+//! The plugin's configuration, in two stages: the document as it is written (`json`), then a value that is sound.
 //!
 //! Nothing is guessed: an unknown field, a missing one and a value out of bounds are errors that name their path.
 
@@ -9,12 +9,13 @@ use countersign_claims::Keyring;
 use crate::policy::Policy;
 use crate::sync::Pace;
 
-mod document;
 mod duration;
+mod json;
+mod read;
 mod rules;
 
 /// A configuration that can be served with.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// Value of `iss`, and the realm of challenges.
     pub issuer: String,
@@ -53,8 +54,10 @@ pub struct InvalidConfig {
 }
 
 impl InvalidConfig {
-    fn at(path: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { path: path.into(), reason: reason.into() }
+    #[cold]
+    #[inline(never)]
+    fn at(path: &str, reason: &str) -> Self {
+        Self { path: path.to_owned(), reason: reason.to_owned() }
     }
 }
 
@@ -72,7 +75,7 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, with its path.
     pub fn parse(json: &[u8]) -> Result<Self, InvalidConfig> {
-        document::Document::parse(json)?.validate()
+        read::config(json)
     }
 }
 

@@ -79,7 +79,7 @@ impl<'r> Presented<'r> {
         found
     }
 
-    /// The target without credentials, or `None` if there was none in it.
+    /// The target without credentials, or `None` if there was none in it. Fit to be a header value.
     pub fn scrubbed_target(&mut self) -> Option<Vec<u8>> {
         self.query.target.take()
     }
@@ -98,14 +98,25 @@ impl<'r> Authorization<'r> {
             Field::One(value) => value,
         };
         // Envoy joins repeated headers with a comma, so a comma next to a bearer token means two headers.
-        let mut bearers = value.split(|b| *b == b',').filter_map(|part| bearer(part.trim_ascii()));
-        match bearers.next() {
-            None => Self::None,
-            Some(_) if value.contains(&b',') => Self::Several,
-            Some(b"") => Self::None,
+        if value.contains(&b',') {
+            let mut parts = value.split(|b| *b == b',');
+            return if parts.any(|part| bearer(part.trim_ascii()).is_some()) {
+                Self::Several
+            } else {
+                Self::None
+            };
+        }
+        match bearer(value.trim_ascii()) {
+            None | Some(b"") => Self::None,
             Some(token) => Self::Bearer(token),
         }
     }
+}
+
+/// Without the bytes that no header value may have (RFC 9110 §5.5), should a host let them through to here.
+fn header_value(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.retain(|b| !matches!(b, 0 | b'\r' | b'\n'));
+    bytes
 }
 
 /// What follows the scheme `Bearer`, which is compared without case (RFC 9110 §11.1).

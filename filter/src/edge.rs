@@ -2,12 +2,11 @@
 //!
 //! Does no host calls: it takes a request and the time, and gives a verdict.
 
-use std::hash::RandomState;
 use std::rc::Rc;
 
 use countersign_claims::{InvalidKeyring, Keyring, Reject, Verifier};
 
-use crate::cache::TokenCache;
+use crate::cache::{Seeds, TokenCache};
 use crate::config::Config;
 use crate::credential::{Presented, query};
 use crate::policy::path::Target;
@@ -44,12 +43,12 @@ struct Keys {
 }
 
 impl Edge {
-    pub fn new(config: Config, hasher: RandomState) -> Self {
+    pub fn new(config: Config, seeds: Seeds) -> Self {
         let verifier = Verifier::new(config.issuer.clone(), config.audiences.clone(), config.clock_skew);
         let awaited = config.keys.remote.is_some();
         config.keys.inline.prepare();
         let keys = Keys { ring: config.keys.inline.clone(), awaited, unknown_seen: false };
-        let cache = TokenCache::new(config.cache_bytes, hasher);
+        let cache = TokenCache::new(config.cache_bytes, seeds);
         Self { config, verifier, keys, cache, checks: Checks::default() }
     }
 

@@ -7,6 +7,9 @@ use countersign_claims::Reject;
 use crate::credential::Accepted;
 use crate::principal::Principal;
 
+use index::Index;
+
+mod index;
 pub mod path;
 
 /// What is asked of a request that matches.
@@ -58,10 +61,14 @@ pub enum Mode {
     Observe,
 }
 
+/// Up to so many rules, trying each is the quickest way.
+const FEW_RULES: usize = 24;
+
 /// The rules of a configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Policy {
     rules: Vec<Rule>,
+    index: Index,
     /// Every query parameter that some rule takes for a credential.
     query_names: Vec<Box<str>>,
 }
@@ -72,7 +79,7 @@ impl Policy {
             rules.iter().flat_map(|rule| rule.accepted.query.iter().cloned()).collect();
         query_names.sort_unstable();
         query_names.dedup();
-        Self { rules, query_names }
+        Self { index: Index::new(&rules), rules, query_names }
     }
 
     pub fn rules(&self) -> &[Rule] {
@@ -88,7 +95,26 @@ impl Policy {
     /// # Errors
     /// [`Reject::NoRule`].
     pub fn route(&self, path: &[u8], method: &[u8], websocket: bool) -> Result<&Rule, Reject> {
-        self.rules.iter().find(|rule| rule.matcher.matches(path, method, websocket)).ok_or(Reject::NoRule)
+        let matches = |rule: &Rule| rule.matcher.matches(path, method, websocket);
+        let first = if self.rules.len() <= FEW_RULES {
+            self.rules.iter().find(|rule| matches(rule))
+        } else {
+            self.first_of_many(path, matches)
+        };
+        first.ok_or(Reject::NoRule)
+    }
+
+    /// As trying every rule in order, at a cost that does not grow with their number.
+    fn first_of_many(&self, path: &[u8], matches: impl Fn(&Rule) -> bool) -> Option<&Rule> {
+        let mut first: Option<(usize, &Rule)> = None;
+        self.index.candidates(path, |positions| {
+            // A later rule than one that was found cannot win.
+            let earlier =
+                positions.iter().take_while(|position| first.is_none_or(|(best, _)| **position < best));
+            let mut earlier = earlier.filter_map(|position| Some((*position, self.rules.get(*position)?)));
+            first = earlier.find(|(_, rule)| matches(rule)).or(first);
+        });
+        first.map(|(_, rule)| rule)
     }
 }
 
@@ -126,6 +152,8 @@ impl Access {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn rule(name: &str, path: PathMatch, methods: &[&str], websocket: bool) -> Rule {
@@ -186,5 +214,33 @@ mod tests {
         assert_eq!(route("/api/x", "get", false), Err(Reject::NoRule));
         assert_eq!(route("/api/x", "POST", false), Err(Reject::NoRule));
         assert_eq!(route("/other", "GET", false), Err(Reject::NoRule));
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        "/((a|b|ab)(/(a|b|ab)){0,3}/?)?"
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn the_index_misses_no_rule_and_keeps_their_order(
+            rules in prop::collection::vec((path(), any::<bool>(), any::<bool>(), any::<bool>()), 0..12),
+            requests in prop::collection::vec((path(), any::<bool>(), any::<bool>()), 1..8),
+        ) {
+            let rules = rules.into_iter().enumerate().map(|(at, (path, exact, get, websocket))| {
+                let path = path.into();
+                let path = if exact { PathMatch::Exact(path) } else { PathMatch::Prefix(path) };
+                rule(&at.to_string(), path, if get { &["GET"] } else { &[] }, websocket)
+            });
+            let policy = Policy::new(rules.collect());
+            for (path, get, websocket) in requests {
+                let method: &[u8] = if get { b"GET" } else { b"POST" };
+                let matches = |rule: &Rule| rule.matcher.matches(path.as_bytes(), method, websocket);
+                let expected = policy.rules.iter().find(|rule| matches(rule));
+                let found = policy.first_of_many(path.as_bytes(), matches);
+                prop_assert_eq!(found.map(|rule| &rule.name), expected.map(|rule| &rule.name), "{}", path);
+            }
+        }
     }
 }

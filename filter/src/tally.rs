@@ -42,6 +42,22 @@ impl Counter {
         .chain(Reject::ALL.iter().map(|reject| Self::Request(Decision::Observed(*reject))))
     }
 
+    /// Where it stands in [`all`](Self::all).
+    const fn position(self) -> usize {
+        match self {
+            Self::Request(Decision::Public) => 0,
+            Self::Request(Decision::Admitted) => 1,
+            Self::TokenCached => 2,
+            Self::TokenVerified => 3,
+            Self::KeyFetchOk => 4,
+            Self::KeyFetchFailed => 5,
+            Self::Request(Decision::Denied(reject)) => PLAIN.saturating_add(reject as usize),
+            Self::Request(Decision::Observed(reject)) => {
+                PLAIN.saturating_add(REASONS).saturating_add(reject as usize)
+            }
+        }
+    }
+
     /// The metric's name. The parts between dots are a label and its value in turn; the bootstrap's
     /// `stats_tags` make Prometheus labels of them.
     pub fn name(self) -> String {
@@ -60,32 +76,34 @@ impl Counter {
     }
 }
 
+/// Those counters that are not about a reason.
+const PLAIN: usize = 6;
+const REASONS: usize = Reject::ALL.len();
+const COUNTERS: usize = PLAIN + 2 * REASONS;
+
 /// What was counted since the host was last told.
 #[derive(Debug)]
 pub struct Tally {
-    counts: Vec<(Counter, u64)>,
+    /// In the order of [`Counter::all`].
+    counts: [u64; COUNTERS],
 }
 
 impl Default for Tally {
     fn default() -> Self {
-        Self { counts: Counter::all().map(|counter| (counter, 0)).collect() }
+        Self { counts: [0; COUNTERS] }
     }
 }
 
 impl Tally {
     pub fn add(&mut self, counter: Counter, count: u64) {
-        if let Some((_, total)) = self.counts.iter_mut().find(|(known, _)| *known == counter) {
+        if let Some(total) = self.counts.get_mut(counter.position()) {
             *total = total.saturating_add(count);
         }
     }
 
     /// The counts that are not zero, by position in [`Counter::all`], set back to zero.
     pub fn drain(&mut self) -> impl Iterator<Item = (usize, u64)> {
-        self.counts
-            .iter_mut()
-            .map(|(_, count)| std::mem::take(count))
-            .enumerate()
-            .filter(|(_, count)| *count > 0)
+        self.counts.iter_mut().map(std::mem::take).enumerate().filter(|(_, count)| *count > 0)
     }
 }
 
@@ -103,6 +121,12 @@ mod tests {
             assert!(name.starts_with(PREFIX));
             assert!(name.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'.')), "{name}");
         }
+    }
+
+    #[test]
+    fn every_counter_has_its_own_position() {
+        assert!(Counter::all().enumerate().all(|(at, counter)| counter.position() == at));
+        assert_eq!(Counter::all().count(), COUNTERS);
     }
 
     #[test]

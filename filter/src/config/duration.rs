@@ -3,27 +3,20 @@
 use std::time::Duration;
 
 use super::InvalidConfig;
+use super::json::Node;
 
-/// Parses `200ms`, `30s`, `5m` or `1h`, and holds it to the given bounds.
-pub(super) fn parse(
-    path: &str,
-    text: &str,
-    least: Duration,
-    most: Duration,
-) -> Result<Duration, InvalidConfig> {
-    let duration = read(text).ok_or_else(|| {
-        InvalidConfig::at(
-            path,
-            format!("{text:?} is not a duration such as \"200ms\", \"30s\", \"5m\" or \"1h\""),
-        )
-    })?;
+/// Reads `200ms`, `30s`, `5m` or `1h`, and holds it to the given bounds.
+pub(super) fn read(node: &Node<'_>, least: Duration, most: Duration) -> Result<Duration, InvalidConfig> {
+    let duration = parse(node.text()?)
+        .ok_or_else(|| node.invalid("is not a duration such as \"200ms\", \"30s\", \"5m\" or \"1h\""))?;
     if duration < least || duration > most {
-        return Err(InvalidConfig::at(path, format!("must be between {least:?} and {most:?}")));
+        let (least, most) = (least.as_millis(), most.as_millis());
+        return Err(node.invalid(&format!("must be between {least}ms and {most}ms")));
     }
     Ok(duration)
 }
 
-fn read(text: &str) -> Option<Duration> {
+fn parse(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
     let number: u64 = number.parse().ok()?;
@@ -43,11 +36,11 @@ mod tests {
 
     #[test]
     fn reads_a_number_and_a_unit_and_nothing_else() {
-        assert_eq!(read("200ms"), Some(Duration::from_millis(200)));
-        assert_eq!(read("0s"), Some(Duration::ZERO));
-        assert_eq!(read("30s"), Some(Duration::from_secs(30)));
-        assert_eq!(read("5m"), Some(Duration::from_secs(300)));
-        assert_eq!(read("1h"), Some(Duration::from_secs(3600)));
+        assert_eq!(parse("200ms"), Some(Duration::from_millis(200)));
+        assert_eq!(parse("0s"), Some(Duration::ZERO));
+        assert_eq!(parse("30s"), Some(Duration::from_secs(30)));
+        assert_eq!(parse("5m"), Some(Duration::from_secs(300)));
+        assert_eq!(parse("1h"), Some(Duration::from_secs(3600)));
         for text in [
             "",
             "s",
@@ -61,7 +54,7 @@ mod tests {
             "99999999999999999999s",
             "9999999999999999999h",
         ] {
-            assert_eq!(read(text), None, "{text:?}");
+            assert_eq!(parse(text), None, "{text:?}");
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use super::header_value;
 use crate::policy::path::{decode_octet, split_query};
 
 /// What was taken out of a target.
@@ -26,7 +27,7 @@ pub fn scrub_signed_tokens<'r>(target: &'r [u8], names: &[Box<str>]) -> Scrubbed
     scrub_where(target, names, looks_signed)
 }
 
-fn scrub_where<'r>(target: &'r [u8], names: &[Box<str>], wanted: impl Fn(&[u8]) -> bool) -> Scrubbed<'r> {
+fn scrub_where<'r>(target: &'r [u8], names: &[Box<str>], wanted: fn(&[u8]) -> bool) -> Scrubbed<'r> {
     let (path, query) = split_query(target);
     if query.is_empty() || names.is_empty() {
         return Scrubbed::default();
@@ -54,7 +55,7 @@ fn scrub_where<'r>(target: &'r [u8], names: &[Box<str>], wanted: impl Fn(&[u8]) 
         target.push(b'?');
         target.extend_from_slice(&kept.join(&b'&'));
     }
-    Scrubbed { taken, target: Some(target) }
+    Scrubbed { taken, target: Some(header_value(target)) }
 }
 
 /// The form of a JWS in compact serialisation (RFC 7515 §3.1) with a JSON object for a header.
@@ -120,6 +121,11 @@ mod tests {
     fn reads_the_value_as_a_server_would() {
         let found = scrub(b"/ws?token=a%2Eb%2ec%", &names()).taken;
         assert_eq!(found, [(b"token".to_vec(), Cow::Borrowed(&b"a.b.c%"[..]))]);
+    }
+
+    #[test]
+    fn what_is_left_can_be_a_header_value() {
+        assert_eq!(scrubbed("/a\r\nb\0?token=c&d\n").as_deref(), Some("/ab?d"));
     }
 
     #[test]

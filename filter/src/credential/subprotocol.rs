@@ -4,6 +4,8 @@
 //! drops a connection whose reply selects none of the protocols it offered; if the upstream selects none, the
 //! plugin selects [`MARKER`], which was offered.
 
+use super::header_value;
+
 /// Announces that the next entry is a token. Subprotocol names are compared with case (RFC 6455 §4.1).
 pub const MARKER: &str = "bearer";
 
@@ -53,7 +55,7 @@ impl<'r> Offer<'r> {
             Entry::Protocol(name) => Some(*name),
             Entry::Token(_) => None,
         });
-        Some(protocols.collect::<Vec<_>>().join(&b", "[..]))
+        Some(header_value(protocols.collect::<Vec<_>>().join(&b", "[..])))
     }
 }
 

@@ -22,13 +22,9 @@ pub(super) fn now_millis() -> u64 {
     u64::try_from(now().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Seeds that nobody outside can know: the standard library takes them from the host.
-pub(super) fn random_seed() -> RandomState {
-    RandomState::new()
-}
-
+/// A number that nobody outside can know: the standard library's hasher is seeded by the host.
 pub(super) fn random() -> u64 {
-    random_seed().hash_one(())
+    RandomState::new().hash_one(())
 }
 
 /// Messages name keys, rules and paths of the configuration; never a token, nor anything a client sent.

@@ -12,6 +12,7 @@ use super::host;
 use super::keys::{Attempt, KeySync};
 use super::metrics::Metrics;
 use super::stream::Stream;
+use crate::cache::Seeds;
 use crate::config::Config;
 use crate::edge::{Checks, Edge};
 use crate::tally::{Counter, Tally};
@@ -42,7 +43,7 @@ impl Plugin {
         let json = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, usize::MAX).ok().flatten();
         let config = Config::parse(&json.unwrap_or_default()).map_err(|error| error.to_string())?;
         let remote = config.keys.remote.clone();
-        let mut edge = Edge::new(config, host::random_seed());
+        let mut edge = Edge::new(config, Seeds([host::random(), host::random()]));
         let keys = remote.map(|remote| KeySync::start(remote, &mut edge));
         let metrics = Metrics::define().map_err(|_| "the host defines no metrics")?;
         hostcalls::set_tick_period(TICK).map_err(|_| "the host has no ticks")?;

@@ -126,6 +126,8 @@ pub struct Outcome {
     /// The reply's headers, if the request was forwarded.
     pub reply: Headers,
     pub filter_state: BTreeMap<String, String>,
+    /// What deciding took, in WebAssembly instructions: the same on every machine.
+    pub cost: u64,
 }
 
 impl Outcome {

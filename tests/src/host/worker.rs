@@ -117,6 +117,7 @@ impl Worker {
         let count = i32::try_from(vm.request.0.len()).expect("few headers");
         self.enter::<_, ()>("proxy_on_context_create", (context, self.root));
         let action = self.enter::<_, i32>("proxy_on_request_headers", (context, count, 1));
+        let cost = FUEL - self.store.get_fuel().expect("fuel is on");
         let refused = self.store.data().refusal.is_some();
         assert_eq!(action != 0, refused, "a request is stopped exactly when it is answered");
         if !refused {
@@ -132,6 +133,7 @@ impl Worker {
             refusal: vm.refusal.take(),
             reply: if refused { Headers::default() } else { std::mem::take(&mut vm.reply) },
             filter_state: std::mem::take(&mut vm.filter_state),
+            cost,
         }
     }
 

@@ -26,7 +26,8 @@ fn a_refused_configuration_is_named_with_its_path() {
         (with("/rules/4/allow", json!("nobody")), "rules[4].allow: "),
         (with("/keys/inline/keys/0/x", json!("AA")), "keys.inline: "),
         (with("/revocations", json!({})), "revocations: "),
-        (json!({}), ".: "),
+        (json!({}), "issuer: is missing"),
+        (json!([]), ".: must be an object"),
     ] {
         let error = Process::new().worker(&config).expect_err(path);
         assert!(error.contains(&format!("configuration refused: {path}")), "{error}");

@@ -4,6 +4,7 @@ mod cache;
 mod config;
 mod credentials;
 mod fuzz;
+mod growth;
 mod identity;
 mod keys;
 mod metrics;

@@ -1,0 +1,104 @@
+//! Reading the document: every field once, with its default and its bounds. `rules` has a file of its own.
+
+use std::time::Duration;
+
+use countersign_claims::Keyring;
+
+use super::json::{Json, Node, Object};
+use super::{Config, InvalidConfig, KeySources, RemoteKeys, duration, rules};
+use crate::policy::Policy;
+use crate::sync::Pace;
+
+const DEFAULT_CACHE_BYTES: usize = 8 << 20;
+const MOST_CACHE_BYTES: usize = 1 << 30;
+
+pub(super) fn config(json: &[u8]) -> Result<Config, InvalidConfig> {
+    let document = Json::parse(json)?;
+    let mut root = document.root()?;
+    let config = Config {
+        issuer: plain_text(&root.required("issuer")?)?.to_owned(),
+        audiences: audiences(&root.required("audiences")?)?,
+        clock_skew: clock_skew(root.optional("clock_skew"))?,
+        keys: keys(&root.required("keys")?)?,
+        cache_bytes: cache_bytes(root.optional("cache"))?,
+        forward_authorization: root.optional("forward_authorization").map_or(Ok(true), |node| node.flag())?,
+        policy: Policy::new(rules::read(&root.required("rules")?)?),
+    };
+    for field in ["revocations", "api_keys"] {
+        if let Some(node) = root.optional(field) {
+            return Err(node.invalid("is not available in this version"));
+        }
+    }
+    root.finish()?;
+    Ok(config)
+}
+
+fn audiences(node: &Node<'_>) -> Result<Vec<String>, InvalidConfig> {
+    let audiences =
+        node.items()?.map(|item| plain_text(&item).map(str::to_owned)).collect::<Result<Vec<_>, _>>()?;
+    if audiences.is_empty() {
+        return Err(node.invalid("must name at least one audience"));
+    }
+    Ok(audiences)
+}
+
+fn clock_skew(node: Option<Node<'_>>) -> Result<i64, InvalidConfig> {
+    let Some(node) = node else { return Ok(30) };
+    let skew = duration::read(&node, Duration::ZERO, Duration::from_secs(600))?;
+    if skew.subsec_millis() != 0 {
+        return Err(node.invalid("must be whole seconds: token times are"));
+    }
+    Ok(i64::try_from(skew.as_secs()).unwrap_or_default())
+}
+
+fn cache_bytes(node: Option<Node<'_>>) -> Result<usize, InvalidConfig> {
+    let Some(node) = node else { return Ok(DEFAULT_CACHE_BYTES) };
+    let mut cache = node.object()?;
+    let bytes =
+        cache.optional("max_bytes").map_or(Ok(DEFAULT_CACHE_BYTES), |node| node.whole(MOST_CACHE_BYTES))?;
+    cache.finish()?;
+    Ok(bytes)
+}
+
+fn keys(node: &Node<'_>) -> Result<KeySources, InvalidConfig> {
+    let mut keys = node.object()?;
+    let inline = keys.optional("inline").map_or_else(|| Ok(Keyring::default()), |node| inline_keys(&node))?;
+    let remote = keys.optional("remote").map(|node| remote_keys(node.object()?)).transpose()?;
+    keys.finish()?;
+    if inline.is_empty() && remote.is_none() {
+        return Err(node.invalid("has neither an inline Ed25519 key nor a remote set"));
+    }
+    Ok(KeySources { inline, remote })
+}
+
+/// By the same reader as a set from the issuer, and so by the same rules.
+fn inline_keys(node: &Node<'_>) -> Result<Keyring, InvalidConfig> {
+    let jwks = serde_json::to_vec(node.value).unwrap_or_default();
+    Keyring::from_json(&jwks).map_err(|error| node.invalid(&error.to_string()))
+}
+
+fn remote_keys(mut remote: Object<'_>) -> Result<RemoteKeys, InvalidConfig> {
+    let cluster = plain_text(&remote.required("cluster")?)?.to_owned();
+    let node = remote.required("path")?;
+    let path = plain_text(&node)?.to_owned();
+    if !path.starts_with('/') {
+        return Err(node.invalid("must start with \"/\""));
+    }
+    let mut duration = |field, default, least, most| {
+        remote.optional(field).map_or(Ok(default), |node| duration::read(&node, least, most))
+    };
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    let refresh = duration("refresh", minute, second, Duration::from_secs(86_400))?;
+    let timeout = duration("timeout", Duration::from_secs(5), Duration::from_millis(10), minute)?;
+    remote.finish()?;
+    Ok(RemoteKeys { cluster, path, pace: Pace { refresh, timeout } })
+}
+
+/// Names that end up in headers, challenges and logs: printable ASCII without spaces and quotes.
+pub(super) fn plain_text<'j>(node: &Node<'j>) -> Result<&'j str, InvalidConfig> {
+    let text = node.text()?;
+    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\'));
+    plain.then_some(text).ok_or_else(|| {
+        node.invalid("must be printable ASCII without spaces, quotes and backslashes, and not empty")
+    })
+}
