@@ -2,6 +2,7 @@
 
 mod hostile;
 mod launcher;
+mod observed;
 mod raw;
 mod try_it;
 
