@@ -12,10 +12,7 @@ use crate::edge::{Edge, Processor};
 use crate::load::Pace;
 use crate::measure::{Bench, Cost, Scene};
 use crate::setup::{self, Filter, Size, Tokens, Upstream};
-use crate::stats::Spread;
-
-/// Clients that come again.
-const KNOWN: usize = 1_000;
+use crate::stats::{Ratio, Spread};
 
 /// Tokens for loads in which each is new: several times what a cache of the default size holds.
 const NEW: usize = 60_000;
@@ -44,12 +41,15 @@ struct Measured {
     resident_mib: f64,
 }
 
+/// Every filter, once.
+type Round = BTreeMap<Filter, Measured>;
+
 /// All rounds of one setting.
 #[derive(Debug)]
 pub(crate) struct Comparison {
     pub(crate) setting: Setting,
     filters: Vec<Filter>,
-    rounds: Vec<BTreeMap<Filter, Measured>>,
+    rounds: Vec<Round>,
 }
 
 /// One filter in one setting: a line of the table.
@@ -87,9 +87,9 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    pub(crate) fn gather(bench: &Bench) -> Result<Self> {
+    pub(crate) fn gather(bench: &Bench, known: usize) -> Result<Self> {
         let issuer = Issuer::new(2);
-        let known = issuer.clients(&bench.folder, "known", KNOWN)?;
+        let known = issuer.clients(&bench.folder, "known", known)?;
         let new = issuer.clients(&bench.folder, "new", NEW)?;
         Ok(Self { issuer, known, new })
     }
@@ -154,15 +154,19 @@ impl Comparison {
         })
     }
 
-    /// What one filter costs more than none, as a part of what another does; in each round, then their median.
-    pub(crate) fn overhead_ratio(&self, of: Filter, to: Filter) -> Option<Spread> {
-        self.spread(|round| Some(overhead(round, of)? / overhead(round, to)?))
+    /// What one filter costs more than none, as a part of what another does.
+    pub(crate) fn overhead_ratio(&self, of: Filter, to: Filter) -> Option<Ratio> {
+        self.ratio(|round| Some((overhead(round, of)?, overhead(round, to)?)))
     }
 
     /// The same of 99th percentiles of latency under equal load.
-    pub(crate) fn p99_ratio(&self, of: Filter, to: Filter) -> Option<Spread> {
-        let p99 = |round: &BTreeMap<Filter, Measured>, filter| Some(round.get(&filter)?.paced?.p99_us);
-        self.spread(|round| Some(p99(round, of)? / p99(round, to)?))
+    pub(crate) fn p99_ratio(&self, of: Filter, to: Filter) -> Option<Ratio> {
+        let p99 = |round: &Round, filter| Some(round.get(&filter)?.paced?.p99_us);
+        self.ratio(|round| Some((p99(round, of)?, p99(round, to)?)))
+    }
+
+    fn ratio(&self, pair: impl Fn(&Round) -> Option<(f64, f64)>) -> Option<Ratio> {
+        Ratio::of(&self.rounds.iter().filter_map(pair).collect::<Vec<_>>())
     }
 
     /// What each round measured, for whoever wants to look closer.
@@ -170,16 +174,16 @@ impl Comparison {
         json!({"setting": self.setting.name, "rounds": self.rounds.iter().map(by_name).collect::<Vec<_>>()})
     }
 
-    fn spread(&self, value: impl Fn(&BTreeMap<Filter, Measured>) -> Option<f64>) -> Option<Spread> {
+    fn spread(&self, value: impl Fn(&Round) -> Option<f64>) -> Option<Spread> {
         Spread::of(self.rounds.iter().filter_map(value))
     }
 }
 
-fn by_name(round: &BTreeMap<Filter, Measured>) -> BTreeMap<&'static str, Measured> {
+fn by_name(round: &Round) -> BTreeMap<&'static str, Measured> {
     round.iter().map(|(filter, measured)| (filter.name(), *measured)).collect()
 }
 
-fn overhead(round: &BTreeMap<Filter, Measured>, filter: Filter) -> Option<f64> {
+fn overhead(round: &Round, filter: Filter) -> Option<f64> {
     Some(round.get(&filter)?.saturated.cpu_us - round.get(&Filter::Bare)?.saturated.cpu_us)
 }
 

@@ -1,4 +1,4 @@
-//! How ours grows: the cost of a request by cached tokens, rules and keys; memory for each worker; time to start.
+//! How cost grows: a request by cached tokens, rules and keys; memory for each worker; time to start.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -32,10 +32,21 @@ const MANY_WORKERS: u32 = 9;
 #[derive(Debug, Serialize)]
 pub(crate) struct Point {
     pub(crate) curve: &'static str,
+    pub(crate) filter: Filter,
     pub(crate) tokens: usize,
     pub(crate) rules: usize,
     pub(crate) keys: u8,
     pub(crate) cpu_us: Spread,
+    pub(crate) overhead_us: Spread,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    curve: &'static str,
+    filter: Filter,
+    tokens: usize,
+    rules: usize,
+    keys: u8,
 }
 
 #[derive(Debug, Serialize)]
@@ -55,36 +66,52 @@ pub(crate) struct Start {
     pub(crate) validate_ms: Spread,
 }
 
+const BASE: Plan = Plan { curve: "tokens", filter: Filter::OursWarm, tokens: 1_000, rules: 5, keys: 2 };
+
+/// The points of all curves, after the one without a filter that all are compared with.
+fn plan() -> Vec<Plan> {
+    let mut plan = vec![Plan { curve: "bare", filter: Filter::Bare, ..BASE }];
+    for filter in [Filter::JwtAuthnCached, Filter::OursWarm] {
+        plan.extend(TOKENS.map(|tokens| Plan { filter, tokens, ..BASE }));
+    }
+    plan.extend(RULES.map(|rules| Plan { curve: "rules", rules, ..BASE }));
+    plan.extend(KEYS.map(|keys| Plan { curve: "keys", keys, ..BASE }));
+    plan
+}
+
 pub(crate) async fn curves(bench: &Bench, rounds: usize, seconds: u64) -> Result<Vec<Point>> {
-    let mut plan: Vec<_> = TOKENS.map(|tokens| ("tokens", tokens, 5, 2)).into();
-    plan.extend(RULES.map(|rules| ("rules", 1_000, rules, 2)));
-    plan.extend(KEYS.map(|keys| ("keys", 1_000, 5, keys)));
-    let mut measured = vec![Vec::new(); plan.len()];
+    let plan = plan();
+    let mut rounds_measured = Vec::new();
     for round in 0..rounds {
+        let mut measured = vec![0.0; plan.len()];
         for at in 0..plan.len() {
             let at = (at + round) % plan.len();
-            let (_, tokens, rules, keys) = plan[at];
-            measured[at].push(warm_cost(bench, tokens, rules, keys, seconds).await?);
+            let point = plan[at];
+            measured[at] = warm_cost(bench, point, seconds).await.with_context(|| format!("{point:?}"))?;
         }
         eprintln!("growth: round {} of {rounds}", round + 1);
+        rounds_measured.push(measured);
     }
     plan.into_iter()
-        .zip(measured)
-        .map(|((curve, tokens, rules, keys), costs)| {
-            let cpu_us = Spread::of(costs).context("no rounds")?;
-            Ok(Point { curve, tokens, rules, keys, cpu_us })
+        .enumerate()
+        .skip(1)
+        .map(|(at, Plan { curve, filter, tokens, rules, keys })| {
+            let cpu_us = Spread::of(rounds_measured.iter().map(|round| round[at])).context("no rounds")?;
+            let over = rounds_measured.iter().map(|round| round[at] - round[0]);
+            let overhead_us = Spread::of(over).context("no rounds")?;
+            Ok(Point { curve, filter, tokens, rules, keys, cpu_us, overhead_us })
         })
         .collect()
 }
 
-async fn warm_cost(bench: &Bench, tokens: usize, rules: usize, keys: u8, seconds: u64) -> Result<f64> {
+async fn warm_cost(bench: &Bench, plan: Plan, seconds: u64) -> Result<f64> {
+    let Plan { filter, tokens, rules, keys, .. } = plan;
     let issuer = Issuer::new(keys);
     let clients = issuer.clients(&bench.folder, "growth", tokens)?;
     let size = Size { rules, cache_bytes: ROOMY_CACHE };
-    let scene =
-        Scene { filter: Filter::OursWarm, upstream: Upstream::Direct, workers: 1, size, issuer: &issuer };
+    let scene = Scene { filter, upstream: Upstream::Direct, workers: 1, size, issuer: &issuer };
     let mut running = bench.start(scene, &clients).await?;
-    running.fill_caches().await.with_context(|| format!("{tokens} tokens, {rules} rules, {keys} keys"))?;
+    running.fill_caches().await?;
     let cost = running.measure(seconds, Pace::AsFastAsItGoes).await?;
     running.edge.stop().await?;
     Ok(cost.cpu_us)

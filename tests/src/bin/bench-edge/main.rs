@@ -9,6 +9,7 @@ mod compare;
 mod edge;
 mod growth;
 mod load;
+mod machine;
 mod measure;
 mod report;
 mod setup;
@@ -19,6 +20,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -30,6 +32,10 @@ use measure::Bench;
 use report::Report;
 use setup::{Filter, Modules};
 
+/// A machine that is busier than this before we begin has other things to do.
+const BUSY: f64 = 0.05;
+const BUSY_SAMPLE: Duration = Duration::from_secs(2);
+
 /// Measures what a request costs in Envoy: with no filter, with Envoy's own JWT filter, with ours.
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -37,8 +43,11 @@ struct Arguments {
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
     /// Seconds of load in each measurement
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
+    /// Clients that come again, for the loads whose tokens are known
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1_000..=50_000))]
+    clients: u32,
     /// A look at everything in a minute or two; its numbers prove nothing
     #[arg(long)]
     quick: bool,
@@ -74,13 +83,13 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<()> {
     load::check_wrk()?;
     let bench = prepare(arguments)?;
-    let mut report = Report { about: about(&bench)?, ..Report::default() };
+    let mut report = Report { about: about(&bench, arguments).await?, ..Report::default() };
     if let Some(minutes) = arguments.soak {
         report.soak = Some(soak::run(&bench, minutes.max(1)).await?);
         return publish(&report, &bench.folder.join("soak.json"));
     }
     if !arguments.growth {
-        let crowd = Crowd::gather(&bench)?;
+        let crowd = Crowd::gather(&bench, usize::try_from(arguments.clients)?)?;
         let filters = arguments.filters();
         for setting in arguments.settings() {
             report.comparisons.push(Comparison::run(&bench, &crowd, setting, &filters).await?);
@@ -145,13 +154,21 @@ fn prepare(arguments: &Arguments) -> Result<Bench> {
     Ok(Bench { envoy: tools::envoy()?, modules, folder, processors })
 }
 
-fn about(bench: &Bench) -> Result<serde_json::Value> {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+/// What the numbers are from. Says so if the machine has other things to do.
+async fn about(bench: &Bench, arguments: &Arguments) -> Result<serde_json::Value> {
+    let busy_before = machine::busy_share(BUSY_SAMPLE).await?;
+    if busy_before > BUSY {
+        eprintln!(
+            "The machine is {:.0} % busy with something else: these numbers will prove nothing.",
+            100.0 * busy_before
+        );
+    }
     Ok(json!({
         "envoy": bench.envoy.components().rev().nth(3).map(|part| part.as_os_str().to_string_lossy()),
-        "processor": model.map(|(_, model)| model),
+        "processor": machine::processor(),
         "processors": bench.processors,
+        "busy_before": busy_before,
+        "clients": arguments.clients,
         "module_bytes": fs::metadata(&bench.modules.ours)?.len(),
     }))
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use reqwest::StatusCode;
 use serde::Serialize;
 
@@ -98,20 +98,17 @@ impl Running<'_> {
 
     /// Load until a token is new to no worker, so that what follows finds all of them in the cache.
     pub(crate) async fn fill_caches(&mut self) -> Result<()> {
-        for _ in 0..20 {
-            let before = self.edge.counters().await?;
-            let run = self.load.run(&self.edge, 2, Pace::AsFastAsItGoes).await?;
-            let misses =
-                self.looked_up(&before, &self.edge.counters().await?).map_or(0, |(_, misses)| misses);
+        let mut before = self.edge.counters().await?;
+        for _ in 0..40 {
+            let run = self.load.run(&self.edge, 1, Pace::AsFastAsItGoes).await?;
+            let after = self.edge.counters().await?;
+            let misses = self.looked_up(&before, &after).map_or(0, |(_, misses)| misses);
             if (misses as f64) < MISSES_ALLOWED * run.requests as f64 {
                 return Ok(());
             }
+            before = after;
         }
-        anyhow::bail!(
-            "{} does not keep {} in its cache",
-            self.filter.name(),
-            self.load.clients.file.display()
-        )
+        bail!("{} does not keep {} in its cache", self.filter.name(), self.load.clients.file.display())
     }
 
     pub(crate) async fn measure(&mut self, seconds: u64, pace: Pace) -> Result<Cost> {

@@ -8,7 +8,7 @@ use crate::compare::{Comparison, Row};
 use crate::growth::{Memory, Point, Start};
 use crate::setup::Filter;
 use crate::soak::Soak;
-use crate::stats::Spread;
+use crate::stats::{Ratio, Spread};
 
 /// The ratios that the project promises something about, by name: of overhead over no filter.
 const RATIOS: [(&str, Filter, Filter); 4] = [
@@ -40,7 +40,7 @@ impl Report {
         let rows: Vec<_> = self.comparisons.iter().flat_map(Comparison::rows).collect();
         let mut ratios = Map::new();
         if let Some(first) = self.comparisons.first() {
-            ratios.extend(named_ratios(first).map(|(name, ratio)| (name.to_owned(), json!(ratio.median))));
+            ratios.extend(named_ratios(first).map(|(name, ratio)| (name.to_owned(), json!(ratio.value))));
         }
         let spreads = |comparison: &Comparison| -> Map<String, Value> {
             named_ratios(comparison).map(|(name, ratio)| (name.to_owned(), json!(ratio))).collect()
@@ -69,11 +69,12 @@ impl Report {
             write_comparison(&mut out, comparison);
         }
         if !self.curves.is_empty() {
-            out.push_str("\nours, tokens known: CPU µs for each request\n");
+            out.push_str("\ngrowth, tokens known: CPU µs for each request over bare\n");
         }
-        for Point { curve, tokens, rules, keys, cpu_us } in &self.curves {
+        for Point { curve, filter, tokens, rules, keys, overhead_us, .. } in &self.curves {
             let size = format!("{tokens} tokens, {rules} rules, {keys} keys");
-            let _ = writeln!(out, "  {curve:<7} {size:<34} {}", with_mad(*cpu_us));
+            let _ =
+                writeln!(out, "  {curve:<7} {:<17} {size:<34} {:>14}", filter.name(), with_mad(*overhead_us));
         }
         if let Some(Memory { tokens, for_each_worker_mib, whole_process_mib }) = &self.memory {
             let _ = writeln!(
@@ -103,7 +104,7 @@ impl Report {
     }
 }
 
-fn named_ratios(comparison: &Comparison) -> impl Iterator<Item = (&'static str, Spread)> {
+fn named_ratios(comparison: &Comparison) -> impl Iterator<Item = (&'static str, Ratio)> {
     let overheads = RATIOS.into_iter().map(|(name, of, to)| Some((name, comparison.overhead_ratio(of, to)?)));
     let latencies = P99_RATIOS.into_iter().map(|(name, of, to)| Some((name, comparison.p99_ratio(of, to)?)));
     overheads.chain(latencies).flatten()
@@ -147,7 +148,7 @@ fn write_comparison(out: &mut String, comparison: &Comparison) {
         );
     }
     for (name, ratio) in named_ratios(comparison) {
-        let _ = writeln!(out, "  {name:<30} {:.2} ({:.2} to {:.2})", ratio.median, ratio.min, ratio.max);
+        let _ = writeln!(out, "  {name:<30} {:.2} ({:.2} to {:.2})", ratio.value, ratio.low, ratio.high);
     }
 }
 

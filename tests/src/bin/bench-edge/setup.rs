@@ -136,7 +136,7 @@ pub(crate) fn config(
     let filter = match filter {
         Filter::Bare => String::new(),
         Filter::Noop => wasm(&modules.noop, "")?,
-        Filter::JwtAuthnCached => jwt_authn(issuer, "jwt_cache_config: { jwt_cache_size: 16384 }")?,
+        Filter::JwtAuthnCached => jwt_authn(issuer, "jwt_cache_config: { jwt_cache_size: 65536 }")?,
         Filter::JwtAuthn => jwt_authn(issuer, "")?,
         Filter::OursWarm | Filter::OursCold => wasm(&modules.ours, &plugin(issuer, size)?)?,
         Filter::AgainstWarm | Filter::AgainstCold => {

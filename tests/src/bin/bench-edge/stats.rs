@@ -25,6 +25,38 @@ impl Spread {
     }
 }
 
+/// How much one quantity is of another, when both come from the same rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Ratio {
+    /// Of the two medians. Not the median of the ratios: what a filter costs is a small difference of large numbers,
+    /// and one round in which the smaller comes near zero would say anything.
+    pub(crate) value: f64,
+    /// The least and the most that it would be without one of the rounds.
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+impl Ratio {
+    /// `None` of no rounds. Each pair is of one round.
+    pub(crate) fn of(rounds: &[(f64, f64)]) -> Option<Self> {
+        let value = median_ratio(rounds.iter().copied())?;
+        let without = |left_out: usize| {
+            rounds.iter().enumerate().filter(move |(at, _)| *at != left_out).map(|(_, pair)| *pair)
+        };
+        let (mut low, mut high) = (value, value);
+        for other in (0..rounds.len()).filter_map(|left_out| median_ratio(without(left_out))) {
+            low = low.min(other);
+            high = high.max(other);
+        }
+        Some(Self { value, low, high })
+    }
+}
+
+fn median_ratio(rounds: impl Iterator<Item = (f64, f64)> + Clone) -> Option<f64> {
+    let of = Spread::of(rounds.clone().map(|(of, _)| of))?.median;
+    Some(of / Spread::of(rounds.map(|(_, to)| to))?.median)
+}
+
 fn middle(sorted: &[f64]) -> f64 {
     let half = sorted.len() / 2;
     if sorted.len().is_multiple_of(2) { (sorted[half - 1] + sorted[half]) / 2.0 } else { sorted[half] }
@@ -50,6 +82,14 @@ mod tests {
         assert_eq!(spread, Spread { median: 11.0, min: 10.0, max: 90.0, mad: 1.0 });
         assert_eq!(Spread::of([2.0, 4.0]).unwrap().median, 3.0);
         assert_eq!(Spread::of([]), None);
+    }
+
+    #[test]
+    fn a_round_that_was_disturbed_shows_in_the_range_and_not_in_the_ratio() {
+        let ratio = Ratio::of(&[(2.0, 4.0), (2.0, 4.0), (2.0, 0.1)]).unwrap();
+        assert_eq!((ratio.value, ratio.low), (0.5, 0.5));
+        assert!(ratio.high > 0.9, "{ratio:?}");
+        assert_eq!(Ratio::of(&[]), None);
     }
 
     #[test]
