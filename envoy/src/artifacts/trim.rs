@@ -11,7 +11,7 @@ use wasmparser::{ElementItems, Export, ExternalKind, FunctionBody, Operator, Par
 
 /// What the filter is called through: its memory, the callbacks that it implements, and those by which the SDK
 /// keeps its contexts. `proxy_on_response_body` is for ending WebSockets with a Close frame.
-const KEPT: [&str; 15] = [
+const KEPT: [&str; 14] = [
     "memory",
     "_initialize",
     "proxy_abi_version_0_2_1",
@@ -25,7 +25,6 @@ const KEPT: [&str; 15] = [
     "proxy_on_response_headers",
     "proxy_on_response_body",
     "proxy_on_done",
-    "proxy_on_log",
     "proxy_on_delete",
 ];
 

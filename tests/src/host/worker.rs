@@ -125,7 +125,6 @@ impl Worker {
             self.enter::<_, i32>("proxy_on_response_headers", (context, count, 1));
         }
         self.enter::<_, i32>("proxy_on_done", context);
-        self.enter::<_, ()>("proxy_on_log", context);
         self.enter::<_, ()>("proxy_on_delete", context);
         let vm = self.store.data_mut();
         Outcome {
