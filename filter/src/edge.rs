@@ -38,7 +38,7 @@ struct Keys {
     ring: Keyring,
     /// The issuer has a set of its own, and it was never obtained.
     awaited: bool,
-    /// A token named a key that nobody knows, since this was last asked.
+    /// A token named a key that is not in the ring, since this was last asked.
     unknown_seen: bool,
 }
 
@@ -77,6 +77,7 @@ impl Edge {
             ring.adopt(&self.keys.ring);
             ring.prepare();
             self.keys.ring = ring;
+            self.keys.unknown_seen = false;
             self.cache.clear();
         }
         Ok(())

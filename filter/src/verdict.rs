@@ -47,4 +47,9 @@ impl Decision {
             Self::Observed(reject) | Self::Denied(reject) => Some(reject),
         }
     }
+
+    /// Whether a newer key set could change the decision.
+    pub fn lacks_key(self) -> bool {
+        matches!(self.reject(), Some(Reject::UnknownKey | Reject::Unavailable))
+    }
 }

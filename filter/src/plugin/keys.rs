@@ -57,13 +57,13 @@ impl KeySync {
             let _ =
                 hostcalls::set_shared_data(&sync.schedule_name, Some(&Schedule::default().encode()), None);
         }
-        sync.load(edge);
+        sync.load_newer(edge);
         sync
     }
 
     /// Loads a newer set if there is one, and makes an attempt if one is due.
     pub(super) fn tick(&mut self, edge: &mut Edge) -> Option<Attempt> {
-        self.load(edge);
+        self.load_newer(edge);
         let early = edge.take_unknown_key();
         let (Some(record), cas) = hostcalls::get_shared_data(&self.schedule_name).ok()? else { return None };
         let claimed = Schedule::decode(&record).claim(host::now_millis(), &self.remote.pace, early)?;
@@ -145,17 +145,26 @@ impl KeySync {
         let _ = hostcalls::set_shared_data(&self.schedule_name, Some(&next.encode()), cas);
     }
 
-    /// Takes the newest set from shared data, if it is not the one in force.
-    fn load(&mut self, edge: &mut Edge) {
-        let Ok((Some(record), version)) = hostcalls::get_shared_data(&self.snapshot_name) else { return };
-        if self.loaded == version {
-            return;
-        }
+    /// The newest record in shared data, if this worker has not seen it.
+    pub(super) fn newer(&mut self) -> Option<Vec<u8>> {
+        let (record, version) = hostcalls::get_shared_data(&self.snapshot_name).ok()?;
+        let record = record.filter(|_| self.loaded != version)?;
         self.loaded = version;
-        let Some(snapshot) = Snapshot::decode(&record) else { return };
+        Some(record)
+    }
+
+    /// Puts the set of such a record into force.
+    pub(super) fn load(&mut self, record: &[u8], edge: &mut Edge) {
+        let Some(snapshot) = Snapshot::decode(record) else { return };
         match edge.load_keys(snapshot.jwks) {
             Ok(()) => self.fetched_at = Some(snapshot.fetched_at),
             Err(error) => self.report(&error.to_string()),
+        }
+    }
+
+    fn load_newer(&mut self, edge: &mut Edge) {
+        if let Some(record) = self.newer() {
+            self.load(&record, edge);
         }
     }
 

@@ -28,7 +28,7 @@ pub(super) type Shared = Rc<RefCell<Worker>>;
 pub(super) struct Worker {
     pub(super) edge: Edge,
     pub(super) tally: Tally,
-    keys: Option<KeySync>,
+    pub(super) keys: Option<KeySync>,
     metrics: Metrics,
 }
 

@@ -36,8 +36,18 @@ impl Stream {
     fn decide(&mut self, worker: &mut Worker) -> Result<Action, Status> {
         let headers = hostcalls::get_map_bytes(MapType::HttpRequestHeaders)?;
         let view = RequestView::read(headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
-        let verdict = worker.edge.judge(&view, host::now_seconds());
-        worker.tally.add(Counter::Request(verdict.decision), 1);
+        let Worker { edge, tally, keys, .. } = worker;
+        let now = host::now_seconds();
+        let mut verdict = edge.judge(&view, now);
+        // The key may have been fetched by another worker since this one's last tick.
+        if verdict.decision.lacks_key()
+            && let Some(keys) = keys
+            && let Some(record) = keys.newer()
+        {
+            keys.load(&record, edge);
+            verdict = edge.judge(&view, now);
+        }
+        tally.add(Counter::Request(verdict.decision), 1);
         self.select_protocol = verdict.edits.protocols.is_some();
         apply(&verdict.edits)?;
         if verdict.decision.reject().is_some() {
@@ -47,7 +57,7 @@ impl Stream {
             Decision::Public | Decision::Admitted | Decision::Observed(_) => Ok(Action::Continue),
             Decision::Denied(reject) => {
                 let grpc = view.is_grpc();
-                refuse(reject, &worker.edge.config().issuer, grpc)?;
+                refuse(reject, &edge.config().issuer, grpc)?;
                 Ok(Action::Pause)
             }
         }

@@ -71,6 +71,33 @@ fn three_workers_make_one_fetch_per_interval_and_all_get_the_keys() {
 }
 
 #[test]
+fn a_worker_that_has_not_ticked_takes_the_keys_that_another_fetched() {
+    let process = Process::new();
+    let [mut first, mut second] = [(); 2].map(|()| process.worker(&remote_config()).unwrap());
+    let (old, new) = (issuer(), Issuer::new("k2", 2));
+    first.tick();
+    first.answer(200, jwks([&old]).to_string());
+    assert_eq!(send(&mut second, &old.ada()), "forwarded", "the first set");
+    process.advance(60 * SECOND);
+    first.tick();
+    first.answer(200, jwks([&old, &new]).to_string());
+    assert_eq!(send(&mut second, &new.ada()), "forwarded", "a rotation");
+    assert_eq!(send(&mut second, &Issuer::new("k3", 3).ada()), "unknown_key");
+}
+
+#[test]
+fn a_key_that_another_worker_had_fetched_is_no_reason_to_ask_again() {
+    let process = Process::new();
+    let [mut first, mut second] = [(); 2].map(|()| process.worker(&remote_config()).unwrap());
+    first.tick();
+    first.answer(200, jwks([&issuer()]).to_string());
+    process.advance(10 * SECOND);
+    assert_eq!(send(&mut second, &issuer().ada()), "forwarded");
+    second.tick();
+    assert_eq!(second.calls().count(), 0);
+}
+
+#[test]
 fn a_worker_that_dies_while_fetching_does_not_stop_the_others() {
     let process = Process::new();
     let mut workers = workers(&process, 2);
