@@ -7,7 +7,7 @@ use axum::{Json, Router};
 use http::StatusCode;
 use serde::{Deserialize, Deserializer};
 
-use super::{Email, NewUser, UserBody, parse_name, parse_phone, store};
+use super::{Email, Name, NewUser, UserBody, parse_phone, store};
 use crate::access;
 use crate::app::App;
 use crate::http::{ApiError, Caller, Check, Client, JsonBody};
@@ -35,13 +35,15 @@ async fn register(
 ) -> Result<Response, ApiError> {
     let mut check = Check::default();
     let email = check.field("email", Email::parse(&body.email));
-    let name = check.field("name", parse_name(&body.name));
+    let name = check.field("name", Name::parse(&body.name));
     let phone = check.field("phone", body.phone.as_deref().map(parse_phone).transpose());
-    let strength = app.hasher.check_strength(body.password.clone(), body.email, body.name).await?;
-    let strong = check.field("password", strength);
-    let (Some(email), Some(name), Some(phone), Some(())) = (email, name, phone, strong) else {
+    let long_enough = check.field("password", body.password.check_length());
+    let (Some(email), Some(name), Some(phone), Some(())) = (email, name, phone, long_enough) else {
         return Err(check.refusal());
     };
+    // Only for what has passed so far: this is as costly as a login.
+    let strength = app.hasher.check_strength(body.password.clone(), email.clone(), name.clone()).await?;
+    strength.map_err(|weak| ApiError::invalid_field("password", weak))?;
     let password_hash = app.hasher.hash(body.password, app.entropy.bytes()).await?;
     let roles = vec![access::USER.to_owned()];
     let new = NewUser { id: app.new_id(), email, name, phone, password_hash, roles };
@@ -79,7 +81,7 @@ async fn change_me(
     JsonBody(body): JsonBody<ProfileBody>,
 ) -> Result<Json<UserBody>, ApiError> {
     let mut check = Check::default();
-    let name = check.field("name", body.name.as_deref().map(parse_name).transpose());
+    let name = check.field("name", body.name.as_deref().map(Name::parse).transpose());
     let phone = body.phone.map(|phone| phone.as_deref().map(parse_phone).transpose()).transpose();
     let phone = check.field("phone", phone);
     let (Some(name), Some(phone)) = (name, phone) else { return Err(check.refusal()) };

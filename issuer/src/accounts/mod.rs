@@ -53,18 +53,31 @@ impl fmt::Display for Email {
     }
 }
 
+/// What someone is called, as they write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name(String);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must have 1 to 128 characters, none of them control characters")]
 pub struct InvalidName;
 
-/// Trims a display name.
-///
-/// # Errors
-/// [`InvalidName`].
-pub fn parse_name(text: &str) -> Result<String, InvalidName> {
-    let name = text.trim();
-    let fits = (1..=128).contains(&name.chars().count()) && !name.chars().any(char::is_control);
-    if fits { Ok(name.to_owned()) } else { Err(InvalidName) }
+impl Name {
+    /// In characters.
+    pub const LONGEST: usize = 128;
+
+    /// Trims a display name.
+    ///
+    /// # Errors
+    /// [`InvalidName`].
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        let name = text.trim();
+        let fits = (1..=Self::LONGEST).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+        if fits { Ok(Self(name.to_owned())) } else { Err(InvalidName) }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -106,7 +119,7 @@ pub struct User {
 pub struct NewUser {
     pub id: String,
     pub email: Email,
-    pub name: String,
+    pub name: Name,
     pub phone: Option<String>,
     /// PHC string.
     pub password_hash: String,
@@ -205,9 +218,9 @@ mod tests {
 
     #[test]
     fn names_and_numbers_are_trimmed_and_bounded() {
-        assert_eq!(parse_name("  Ада Лавлейс "), Ok("Ада Лавлейс".into()));
+        assert_eq!(Name::parse("  Ада Лавлейс ").unwrap().as_str(), "Ада Лавлейс");
         for name in ["", "   ", "a\0b", "a\u{85}b", &"x".repeat(129)] {
-            assert_eq!(parse_name(name), Err(InvalidName), "{name:?}");
+            assert_eq!(Name::parse(name), Err(InvalidName), "{name:?}");
         }
         assert_eq!(parse_phone(" +44 (20) 7946-0018 "), Ok("+44 (20) 7946-0018".into()));
         for phone in ["", "+", "1234", "12345678901234567", "+44;drop", "٠١٢٣٤٥", "1+2345678"] {

@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{Email, NewUser, User};
+use super::{Email, Name, NewUser, User};
 use crate::db::{Db, Error};
 
 #[derive(FromRow)]
@@ -48,7 +48,7 @@ pub async fn create(db: &Db, new: NewUser, now: i64) -> Result<Option<User>, Err
     )
     .bind(new.id)
     .bind(new.email.as_str().to_owned())
-    .bind(new.name)
+    .bind(new.name.as_str().to_owned())
     .bind(new.phone)
     .bind(new.password_hash)
     .bind(new.roles.join(" "))
@@ -97,7 +97,7 @@ pub async fn list(db: &Db) -> Result<Vec<User>, Error> {
 pub async fn update_profile(
     db: &Db,
     id: &str,
-    name: Option<String>,
+    name: Option<Name>,
     phone: Option<Option<String>>,
     now: i64,
 ) -> Result<Option<User>, Error> {
@@ -109,7 +109,7 @@ pub async fn update_profile(
          RETURNING *",
     )
     .bind(id.to_owned())
-    .bind(name)
+    .bind(name.map(|name| name.as_str().to_owned()))
     .bind(change_phone)
     .bind(phone)
     .bind(now)

@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use super::{block_on, say, settings};
 use crate::access;
-use crate::accounts::{Email, NewUser, parse_name, store};
+use crate::accounts::{Email, Name, NewUser, store};
 use crate::ambient::{Clock, Entropy, new_id};
 use crate::config::Settings;
 use crate::db;
@@ -47,10 +47,9 @@ pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
             let roles = if roles.is_empty() { vec![access::USER.to_owned()] } else { roles };
             let roles = known(&settings, roles)?;
             let email = parse_email(&email)?;
-            let name = parse_name(&name).map_err(|error| anyhow!("--name {error}"))?;
+            let name = Name::parse(&name).map_err(|error| anyhow!("--name {error}"))?;
             let password = if password_stdin { piped_password()? } else { asked_password()? };
-            check_strength(&password, email.as_str(), &name)
-                .map_err(|error| anyhow!("the password {error}"))?;
+            check_strength(&password, &email, &name).map_err(|error| anyhow!("the password {error}"))?;
             block_on(create(&settings, email, name, roles, password))
         }
         Command::List => block_on(list(&settings)),
@@ -101,7 +100,7 @@ fn asked_password() -> anyhow::Result<Password> {
 async fn create(
     settings: &Settings,
     email: Email,
-    name: String,
+    name: Name,
     roles: Vec<String>,
     password: Password,
 ) -> anyhow::Result<()> {

@@ -1,5 +1,5 @@
-//! The hashing threads, for all that is costly about passwords: a fixed number, each with memory of its own, behind a queue that refuses rather than
-//! grows. Nothing that waits here may hold a database connection.
+//! The hashing threads, for all that is costly about passwords: a fixed number, each with memory of its own, behind
+//! a queue that refuses rather than grows. Nothing that waits here may hold a database connection.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::argon2id::{self, Cost, Memory, Unusable};
 use super::{Password, WeakPassword, check_strength};
+use crate::accounts::{Email, Name};
 use crate::ambient::Entropy;
 
 /// How long a thread keeps its memory after its last password.
@@ -58,7 +59,7 @@ struct Job {
 enum Task {
     Hash { salt: [u8; 16], reply: oneshot::Sender<Result<String, Unusable>> },
     Verify { stored: Arc<str>, reply: oneshot::Sender<Result<bool, Unusable>> },
-    Judge { email: String, name: String, reply: oneshot::Sender<Result<(), WeakPassword>> },
+    Judge { email: Email, name: Name, reply: oneshot::Sender<Result<(), WeakPassword>> },
 }
 
 impl Hasher {
@@ -109,15 +110,15 @@ impl Hasher {
         Ok(Verification { matches, outdated: !self.cost.made(&stored) })
     }
 
-    /// Like [`check_strength`], on a hashing thread: it costs as much as a hash.
+    /// Like [`check_strength`], on a hashing thread: it may cost as much as a hash.
     ///
     /// # Errors
     /// [`HashError::Busy`] if the queue is full; within, the first rule that the password breaks.
     pub async fn check_strength(
         &self,
         password: Password,
-        email: String,
-        name: String,
+        email: Email,
+        name: Name,
     ) -> Result<Result<(), WeakPassword>, HashError> {
         let (reply, answer) = oneshot::channel();
         self.submit(Job { password, task: Task::Judge { email, name, reply } })?;

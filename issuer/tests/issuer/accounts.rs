@@ -78,6 +78,21 @@ async fn every_wrong_field_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn invalid_fields_never_reach_the_hashing_threads() {
+    let app = TestApp::new().await;
+    let endless = "ab12 ".repeat(12_000);
+    for body in [
+        form("ada@example.com", PASSWORD, &endless),
+        form(&format!("{endless}@example.com"), PASSWORD, "Ada"),
+        form("ada@example.com", "short", "Ada"),
+        json!({"email": "ada@example.com", "password": PASSWORD, "name": "Ada", "phone": "x"}),
+    ] {
+        assert_eq!(app.post("/v1/auth/register", body).await.invalid_fields().len(), 1);
+    }
+    assert_eq!(app.app.hasher.accepted(), 0);
+}
+
+#[tokio::test]
 async fn weak_and_personal_passwords_are_refused() {
     let app = TestApp::new().await;
     for password in ["password1234", "lovelace lovelace lovelace", "kQ7!ada.lovelace!x9", &"x".repeat(129)] {
