@@ -145,8 +145,7 @@ impl Stack {
     /// Runs the operator's command on this stack's configuration and returns what it printed.
     pub fn operate(&self, arguments: &[&str]) -> Result<String> {
         let mut command = std::process::Command::new(&self.artifacts.issuer);
-        command.arg("--config").arg(self.state.issuer_config()).args(arguments);
-        run_quietly(command, "")
+        run_quietly(command.arg("--config").arg(self.state.issuer_config()).args(arguments), "")
     }
 
     pub fn edge_url(&self, path: &str) -> String {

@@ -10,8 +10,9 @@ use crate::{tools, tour};
 /// Runs the platform on the ports that clients know until Ctrl-C, or until a service fails.
 pub async fn run(fresh: bool) -> Result<()> {
     let artifacts = Artifacts::provide()?;
-    let state = State::new(tools::target().join("up"));
+    let state = State::open(tools::target().join("up"))?;
     if fresh {
+        Ports::LOCAL.check_free()?;
         state.empty()?;
     }
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -36,6 +37,7 @@ pub async fn run(fresh: bool) -> Result<()> {
 pub fn try_it(stack: &Stack) -> String {
     let edge = format!("localhost:{}", stack.ports.edge);
     let admin = stack.state.admin_password();
+    let known = if admin.exists() { "stands in" } else { "is not known any more; it was kept in" };
     format!(
         r#"
 The platform is up. Try it in another terminal:
@@ -47,7 +49,7 @@ The platform is up. Try it in another terminal:
   curl -s {edge}/alerts -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' -d '{{"symbol":"AAPL","above":200}}'
   curl -sN --max-time 2 "{edge}/ws/quotes?token=$TOKEN" -H 'connection: Upgrade' -H 'upgrade: websocket' -H 'sec-websocket-version: 13' -H 'sec-websocket-key: Y291bnRlcnNpZ24gdGljaw==' --output -
 
-The administrator is {ADMIN_EMAIL}; the password stands in {}.
+The administrator is {ADMIN_EMAIL}; the password {known} {}.
 Envoy's admin page: http://localhost:{}. Ctrl-C stops everything.
 "#,
         admin.display(),
@@ -59,7 +61,7 @@ Envoy's admin page: http://localhost:{}. Ctrl-C stops everything.
 pub async fn tour() -> Result<()> {
     let artifacts = Artifacts::provide()?;
     let home = tools::target().join("up");
-    let state = State::new(home.join("tour"));
+    let state = State::open(home.join("tour"))?;
     state.empty()?;
     let report = tour::run(artifacts, state).await?;
     report.write_json(&home.join("tour.json"))?;

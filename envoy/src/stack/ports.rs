@@ -49,7 +49,7 @@ impl Ports {
         ]
     }
 
-    pub(super) fn check_free(self) -> Result<()> {
+    pub(crate) fn check_free(self) -> Result<()> {
         for (name, port) in self.named() {
             TcpListener::bind(loopback(port)).with_context(|| {
                 format!("cannot listen on 127.0.0.1:{port} ({name}); stop what listens there and try again")

@@ -1,13 +1,14 @@
 //! The files of one stack: configuration, keys, database and logs, all under one folder. What is there is kept.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::Ports;
 use crate::artifacts::Artifacts;
@@ -39,14 +40,29 @@ impl Times {
     };
 }
 
+/// The folder of one stack, ours alone as long as this lives.
 #[derive(Debug, Clone)]
 pub struct State {
     root: PathBuf,
+    _lock: Arc<File>,
 }
 
+/// What a stack keeps in its folder.
+const FOLDERS: [&str; 3] = ["issuer", "envoy", "logs"];
+
 impl State {
-    pub fn new(root: PathBuf) -> Self {
-        Self { root }
+    /// Takes the folder; two stacks in one would destroy each other.
+    pub fn open(root: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&root).with_context(|| format!("cannot create {}", root.display()))?;
+        let lock = root.join("lock");
+        let file = File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { root, _lock: Arc::new(file) }),
+            Err(TryLockError::WouldBlock) => {
+                bail!("{} is in use by another cargo up; stop that one first", root.display())
+            }
+            Err(TryLockError::Error(error)) => Err(error).context(format!("cannot lock {}", lock.display())),
+        }
     }
 
     pub fn issuer_config(&self) -> PathBuf {
@@ -72,9 +88,8 @@ impl State {
 
     /// Forgets everything.
     pub fn empty(&self) -> Result<()> {
-        if self.root.exists() {
-            fs::remove_dir_all(&self.root)
-                .with_context(|| format!("cannot empty {}", self.root.display()))?;
+        for folder in FOLDERS.map(|folder| self.root.join(folder)).iter().filter(|folder| folder.exists()) {
+            fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
         }
         Ok(())
     }
@@ -86,10 +101,7 @@ impl State {
             fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         }
         self.prepare_envoy(artifacts, ports, times)?;
-        if !self.admin_password().exists() {
-            self.prepare_issuer(artifacts, ports, times)?;
-        }
-        Ok(())
+        self.prepare_issuer(artifacts, ports, times)
     }
 
     fn prepare_envoy(&self, artifacts: &Artifacts, ports: Ports, times: Times) -> Result<()> {
@@ -121,37 +133,73 @@ impl State {
     }
 
     fn prepare_issuer(&self, artifacts: &Artifacts, ports: Ports, times: Times) -> Result<()> {
-        let home = self.root.join("issuer");
-        let seconds = |duration: Duration| format!("\"{}s\"", duration.as_secs());
-        let mut config = ISSUER_CONFIG.to_owned();
-        for (standard, actual) in [
-            ("127.0.0.1:8001".to_owned(), format!("127.0.0.1:{}", ports.issuer)),
-            ("localhost:8080".to_owned(), format!("localhost:{}", ports.edge)),
-            (
-                "access_lifetime = \"15m\"".to_owned(),
-                format!("access_lifetime = {}", seconds(times.access_lifetime)),
-            ),
-            ("clock_skew = \"30s\"".to_owned(), format!("clock_skew = {}", seconds(times.clock_skew))),
-            ("max_age = \"5m\"".to_owned(), format!("max_age = {}", seconds(times.jwks_max_age))),
-        ] {
-            config = replace(&config, &standard, &actual)?;
+        let config = self.issuer_config();
+        if !config.exists() {
+            write(&config, &issuer_config(ports, times)?)?;
         }
-        write(&self.issuer_config(), &config)?;
-        write_secret(&home.join("refresh.secret"), &random_hex::<32>()?)?;
-
-        let command = |arguments: &[&str]| {
+        let secret = config.with_file_name("refresh.secret");
+        if !secret.exists() {
+            write_secret(&secret, &random_hex::<32>()?)?;
+        }
+        let operate = |arguments: &[&str], input: &str| {
             let mut command = Command::new(&artifacts.issuer);
-            command.arg("--config").arg(self.issuer_config()).args(arguments);
-            command
+            run_quietly(command.arg("--config").arg(&config).args(arguments), input)
         };
-        run_quietly(command(&["keys", "rotate"]), "")?;
-        let password = random_hex::<12>()?;
-        let create =
-            ["users", "create", "--email", ADMIN_EMAIL, "--name", "Platform Admin", "--role", "admin"];
-        run_quietly(command(&[&create[..], &["--password-stdin"]].concat()), &password)?;
-        // Last: it says that everything before is there.
-        write_secret(&self.admin_password(), &password)
+        let keys =
+            fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
+        if !keys.contains("[[keys]]") {
+            operate(&["keys", "rotate"], "")?;
+        }
+        if !self.admin_password().exists() {
+            self.create_admin(operate)?;
+        }
+        Ok(())
     }
+
+    /// The password is kept under another name until the account is there, so that a start that was cut short is
+    /// taken up where it ended.
+    fn create_admin(&self, operate: impl Fn(&[&str], &str) -> Result<String>) -> Result<()> {
+        let pending = self.admin_password().with_extension("pending");
+        let taken_up = pending.exists();
+        if !taken_up {
+            write_secret(&pending, &random_hex::<12>()?)?;
+        }
+        let password = fs::read_to_string(&pending)?;
+        let create = [
+            "users",
+            "create",
+            "--email",
+            ADMIN_EMAIL,
+            "--name",
+            "Platform Admin",
+            "--role",
+            "admin",
+            "--password-stdin",
+        ];
+        match operate(&create, &password) {
+            Ok(_) => {}
+            Err(error) if !error.to_string().contains("exists already") => return Err(error),
+            Err(_) if taken_up => {}
+            // The account is an earlier one, whose password only its owner knows now.
+            Err(_) => return fs::remove_file(&pending).context("cannot remove an unused password"),
+        }
+        fs::rename(&pending, self.admin_password()).context("cannot keep the administrator's password")
+    }
+}
+
+fn issuer_config(ports: Ports, times: Times) -> Result<String> {
+    let seconds = |key: &str, duration: Duration| format!("{key} = \"{}s\"", duration.as_secs());
+    let mut config = ISSUER_CONFIG.to_owned();
+    for (standard, actual) in [
+        ("127.0.0.1:8001", format!("127.0.0.1:{}", ports.issuer)),
+        ("localhost:8080", format!("localhost:{}", ports.edge)),
+        ("access_lifetime = \"15m\"", seconds("access_lifetime", times.access_lifetime)),
+        ("clock_skew = \"30s\"", seconds("clock_skew", times.clock_skew)),
+        ("max_age = \"5m\"", seconds("max_age", times.jwks_max_age)),
+    ] {
+        config = replace(&config, standard, &actual)?;
+    }
+    Ok(config)
 }
 
 /// Every occurrence; that there is none means that the file and this code have drifted apart.
@@ -180,7 +228,7 @@ fn random_hex<const N: usize>() -> Result<String> {
 }
 
 /// Runs to the end with `input` on standard input; what it says is shown only when it fails.
-pub(crate) fn run_quietly(mut command: Command, input: &str) -> Result<String> {
+pub(crate) fn run_quietly(command: &mut Command, input: &str) -> Result<String> {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -55,7 +55,7 @@ async fn a_broken_issuer_config_stops_the_start_with_its_reason() {
 }
 
 async fn start(folder: &Path) -> Result<Stack, String> {
-    let (artifacts, state) = (Artifacts::provide().unwrap(), State::new(folder.join("up")));
+    let (artifacts, state) = (Artifacts::provide().unwrap(), State::open(folder.join("up")).unwrap());
     Stack::start(artifacts, state, Ports::free().unwrap(), Times::DEFAULT, false)
         .await
         .map_err(|error| format!("{error:#}"))
@@ -64,7 +64,7 @@ async fn start(folder: &Path) -> Result<Stack, String> {
 #[tokio::test]
 async fn accounts_and_keys_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let (artifacts, state) = (Artifacts::provide().unwrap(), State::new(folder.path().join("up")));
+    let (artifacts, state) = (Artifacts::provide().unwrap(), State::open(folder.path().join("up")).unwrap());
     let ports = Ports::free().unwrap();
     let stack = Stack::start(artifacts.clone(), state.clone(), ports, Times::DEFAULT, false).await.unwrap();
     let token = super::token(&stack, "ada@example.com").await;
@@ -75,6 +75,47 @@ async fn accounts_and_keys_survive_a_restart() {
         reqwest::Client::new().get(stack.edge_url("/v1/users/me")).bearer_auth(token).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     stack.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_stack_does_not_touch_the_state_of_the_first() {
+    let (stack, folder) = platform().await;
+    let refused = State::open(folder.path().join("up")).expect_err("two stacks share a folder").to_string();
+    assert!(refused.contains("in use by another cargo up"), "{refused}");
+    stack.stop().await.unwrap();
+    State::open(folder.path().join("up")).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_there_is_kept_when_the_admin_password_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let (artifacts, state) = (Artifacts::provide().unwrap(), State::open(folder.path().join("up")).unwrap());
+    let ports = Ports::free().unwrap();
+    let stack = Stack::start(artifacts.clone(), state.clone(), ports, Times::DEFAULT, false).await.unwrap();
+    let config = std::fs::read_to_string(state.issuer_config()).unwrap();
+    let token = super::token(&stack, "ada@example.com").await;
+    stack.stop().await.unwrap();
+
+    let password = state.admin_password();
+    // Lost for good, and as a start that was killed between account and file leaves it.
+    for left in [None, Some(password.with_extension("pending"))] {
+        match left {
+            None => std::fs::remove_file(&password).unwrap(),
+            Some(pending) => std::fs::write(pending, "kept from the start that was killed").unwrap(),
+        }
+        let stack =
+            Stack::start(artifacts.clone(), state.clone(), ports, Times::DEFAULT, false).await.unwrap();
+        assert_eq!(std::fs::read_to_string(state.issuer_config()).unwrap(), config);
+        let answer = reqwest::Client::new()
+            .get(stack.edge_url("/v1/users/me"))
+            .bearer_auth(&token)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200);
+        stack.stop().await.unwrap();
+    }
+    assert!(password.exists());
 }
 
 #[tokio::test]

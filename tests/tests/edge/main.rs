@@ -14,7 +14,7 @@ use tempfile::TempDir;
 async fn platform() -> (Stack, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let artifacts = Artifacts::provide().unwrap();
-    let state = State::new(folder.path().join("up"));
+    let state = State::open(folder.path().join("up")).unwrap();
     let stack = Stack::start(artifacts, state, Ports::free().unwrap(), Times::DEFAULT, false).await.unwrap();
     (stack, folder)
 }
