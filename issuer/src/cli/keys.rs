@@ -1,6 +1,7 @@
 //! `countersign keys`: the schedule of signing keys, as lines of the configuration and files beside it. A private
 //! key is written once, readable by its owner only, and never printed.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use ed25519_dalek::pkcs8::{EncodePrivateKey as _, KeypairBytes};
 use super::{environment, report, say, settings};
 use crate::ambient::{Clock, Entropy};
 use crate::config::{
-    self, Finding, Seconds, Settings, append_key, is_kid, key_lines, replace_file, revoke_key,
+    self, Finding, Seconds, Settings, append_key, is_kid, key_lines, lock_for_edit, replace_file, revoke_key,
 };
 use crate::http::rfc3339;
 use crate::tokens::KeySet;
@@ -115,6 +116,7 @@ fn rotate(
     now: i64,
     entropy: &Entropy,
 ) -> anyhow::Result<()> {
+    let _editing = lock(config)?;
     let settings = settings(config)?;
     let safe = if settings.keys.is_empty() { 0 } else { settings.jwks.max_age.saturating_mul(2) };
     let delay = sign_in.map_or(safe, |Seconds(delay)| delay);
@@ -146,6 +148,7 @@ fn rotate(
 }
 
 fn revoke(config: &Path, kid: &str, now: i64) -> anyhow::Result<()> {
+    let _editing = lock(config)?;
     let edited = revoke_key(&read(config)?, kid).with_context(|| config.display().to_string())?;
     put_in_force(config, &edited, now).context(
         "nothing was changed (first `countersign keys rotate --sign-in 0s --force` makes another key)",
@@ -165,6 +168,11 @@ fn put_in_force(config: &Path, edited: &str, now: i64) -> anyhow::Result<()> {
     errors.retain(Finding::is_error);
     report(&errors)?;
     replace_file(config, edited).with_context(|| format!("{}: cannot be replaced", config.display()))
+}
+
+/// From reading the configuration to replacing it, no other command may edit it.
+fn lock(config: &Path) -> anyhow::Result<File> {
+    lock_for_edit(config).with_context(|| format!("{}: cannot be read", config.display()))
 }
 
 fn read(config: &Path) -> anyhow::Result<String> {
@@ -199,7 +207,7 @@ fn write_key(path: &Path, entropy: &Entropy) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("{}: cannot be created", folder.display()))?;
     }
-    let mut options = std::fs::OpenOptions::new();
+    let mut options = File::options();
     let file = options.write(true).create_new(true).mode(0o600).open(path);
     let mut file = file.with_context(|| format!("{}: cannot be written", path.display()))?;
     let written = file.write_all(pem.as_bytes()).and_then(|()| file.sync_all());

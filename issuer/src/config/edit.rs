@@ -1,6 +1,7 @@
 //! Edits of the configuration file by the operator's commands. Everything but the lines in question stays as it
 //! was, comments included; a file is replaced whole or not at all.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -95,6 +96,19 @@ fn confirm(edited: String, expected: &Table, by_hand: &str) -> Result<String, Ed
     }
 }
 
+/// Keeps other commands from editing `config` until the file returned is closed; waits for one that does so now.
+///
+/// Its folder is locked, because the file itself is replaced; a link leads to the same lock as what it links to.
+///
+/// # Errors
+/// Those of the file system.
+pub fn lock_for_edit(config: &Path) -> std::io::Result<File> {
+    let target = config.canonicalize()?;
+    let folder = File::open(target.parent().unwrap_or(Path::new("/")))?;
+    folder.lock()?;
+    Ok(folder)
+}
+
 /// Replaces the contents of `path` in one step, keeping its mode and the link that may lead to it.
 ///
 /// # Errors
@@ -104,7 +118,7 @@ pub fn replace_file(path: &Path, contents: &str) -> std::io::Result<()> {
     let mode = std::fs::metadata(&target)?.permissions();
     let mut name = std::ffi::OsString::from(".");
     name.push(target.file_name().unwrap_or_default());
-    name.push(".new");
+    name.push(format!(".{}.new", std::process::id()));
     let draft = target.with_file_name(name);
     let result = (|| {
         let mut file =
@@ -160,6 +174,19 @@ mod tests {
         let lifted = edited.replace("revoked = true", "revoked = false");
         assert_eq!(revoke_key(&lifted, "one").unwrap(), edited);
         assert!(matches!(revoke_key(&two, "three"), Err(EditError::NoSuchKey(_))));
+    }
+
+    #[test]
+    fn one_edit_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("x.toml"), folder.path().join("link.toml"));
+        std::fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let editing = lock_for_edit(&link).unwrap();
+        let other = File::open(folder.path()).unwrap();
+        assert!(matches!(other.try_lock(), Err(std::fs::TryLockError::WouldBlock)));
+        drop(editing);
+        other.try_lock().unwrap();
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
-pub use edit::{EditError, append_key, key_lines, replace_file, revoke_key};
+pub use edit::{EditError, append_key, key_lines, lock_for_edit, replace_file, revoke_key};
 pub use finding::{Finding, Severity};
 pub use secret::RefreshSecret;
 pub(crate) use secret::readable_by_others;

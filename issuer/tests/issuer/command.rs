@@ -211,6 +211,37 @@ fn rotating_schedules_a_key_after_verifiers_can_know_it() {
 }
 
 #[test]
+fn commands_at_the_same_time_lose_nothing() {
+    let folder = folder();
+    let at_once = |commands: Vec<Vec<String>>| {
+        let start = |arguments| countersign(&folder.config()).args(arguments).stdout(Stdio::null()).spawn();
+        let running: Vec<_> = commands.into_iter().map(|arguments| start(arguments).unwrap()).collect();
+        running.into_iter().for_each(|mut command| assert!(command.wait().unwrap().success()));
+    };
+    let words = |text: String| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    // Keys that sign from the same second would refuse each other.
+    let rotate = |n| words(format!("keys rotate --kid r{n} --sign-in {}s", 1000 + 100 * n));
+    at_once((0..8).map(rotate).collect());
+    at_once((0..8).map(|n| words(format!("keys revoke r{n}"))).collect());
+    let keys = folder.settings().keys;
+    let revoked: std::collections::BTreeSet<_> =
+        keys.iter().filter(|key| key.revoked).map(|key| key.kid.clone()).collect();
+    assert_eq!(revoked, (0..8).map(|n| format!("r{n}")).collect());
+    assert_eq!(std::fs::read_dir(folder.path("keys")).unwrap().count(), 8);
+    let drafts = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().ends_with(".new");
+    assert!(!std::fs::read_dir(folder.0.path()).unwrap().any(|entry| drafts(entry.unwrap())));
+}
+
+#[test]
+fn a_rotation_that_is_refused_leaves_no_key_behind() {
+    let folder = folder();
+    let text = std::fs::read_to_string(folder.config()).unwrap();
+    folder.write("countersign.toml", &text.replace("one.pem", "gone.pem"));
+    fails(&folder, &["keys", "rotate", "--kid", "next"], "gone.pem cannot be read");
+    assert_eq!(std::fs::read_dir(folder.path("keys")).unwrap().count(), 0);
+}
+
+#[test]
 fn rotating_too_soon_needs_force() {
     let folder = folder();
     let before = std::fs::read_to_string(folder.config()).unwrap();
