@@ -1,7 +1,7 @@
 //! The signing keys: read from the files that `[[keys]]` names, and swapped while the issuer runs. A set that is
 //! not sound never replaces one that is, and no private key leaves this module but to sign.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
@@ -15,7 +15,7 @@ use ed25519_dalek::pkcs8::DecodePrivateKey as _;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::schedule::{InvalidSchedule, Schedule, Slot};
+use super::schedule::{InvalidSchedule, Schedule, Slot, State};
 use crate::config::{Finding, KeyLine, Settings, readable_by_others};
 
 /// The keys of one version of the configuration.
@@ -96,6 +96,14 @@ impl KeySet {
         let new =
             self.schedule.states(now).map(|(slot, _)| slot).filter(|slot| !slot.revoked && !known(&slot.kid));
         new.filter(|slot| slot.sign_from < soon).map(|slot| slot.kid.clone()).collect()
+    }
+
+    /// The keys that `previous` publishes and `self` neither publishes nor revokes: nobody said that their tokens
+    /// shall be refused.
+    pub fn dropped(&self, previous: &Self, now: i64) -> Vec<String> {
+        let kept = self.schedule.states(now).filter(|(_, state)| *state != State::Retired);
+        let kept: BTreeSet<&str> = kept.map(|(slot, _)| slot.kid.as_str()).collect();
+        previous.schedule.published(now).filter(|kid| !kept.contains(kid)).map(str::to_owned).collect()
     }
 
     fn published(&self, now: i64) -> impl Iterator<Item = (&str, &VerifyingKey)> {

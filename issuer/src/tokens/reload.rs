@@ -57,7 +57,19 @@ impl Reloader {
         let (set, more) = KeySet::load(&settings, now);
         findings.extend(more);
         let Some(set) = set else { return self.refuse(findings) };
-        for kid in set.hasty(&self.keys.current(), now, settings.jwks.max_age) {
+        let current = self.keys.current();
+        let dropped = set.dropped(&current, now);
+        if !dropped.is_empty() {
+            let finding = |kid| {
+                let message = format!(
+                    "key {kid:?} is in force and would be gone with its tokens; `revoked = true` says that this is meant"
+                );
+                Finding::error(settings.file.display(), "keys", message)
+            };
+            findings.extend(dropped.into_iter().map(finding));
+            return self.refuse(findings);
+        }
+        for kid in set.hasty(&current, now, settings.jwks.max_age) {
             let message = format!("key {kid:?} signs before verifiers have fetched it (jwks.max_age)");
             findings.push(Finding::warning(settings.file.display(), "keys.sign_from", message));
         }

@@ -147,6 +147,38 @@ async fn a_bad_configuration_is_refused_and_the_one_in_force_stays() {
 }
 
 #[tokio::test]
+async fn a_key_in_force_leaves_only_by_being_revoked_or_retired() {
+    let app = TestApp::with(&key_lines("two", NOON + 600), |_| ()).await;
+    let good = std::fs::read_to_string(app.folder.config()).unwrap();
+    let without = |kid: &str| {
+        let mut entries = good.split("\n[[keys]]");
+        let head = entries.next().unwrap().to_owned();
+        let kept = entries.filter(|entry| !entry.contains(&format!("kid = \"{kid}\"")));
+        kept.fold(head, |text, entry| format!("{text}\n[[keys]]{entry}"))
+    };
+    let refuses_to_drop = |text: &str, kid: &str| {
+        app.folder.write("countersign.toml", text);
+        let findings = app.reloader().reload().unwrap_err();
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        let finding = findings[0].to_string();
+        assert!(finding.contains(&format!("key {kid:?} is in force")), "{finding}");
+        assert!(finding.contains("`revoked = true`"), "{finding}");
+    };
+    refuses_to_drop(&without("two"), "two");
+    // A successor dated back would retire the key whose tokens are about.
+    app.folder.write("three.pem", &pem(3));
+    refuses_to_drop(&format!("{good}{}", key_lines("three", NOON - OVERLAP - 1)), "one");
+    app.pass(600);
+    refuses_to_drop(&without("one"), "one");
+    assert_eq!(published(&app).await, ["one", "two"]);
+
+    app.pass(OVERLAP);
+    app.folder.write("countersign.toml", &without("one"));
+    app.reloader().reload().unwrap();
+    assert_eq!(published(&app).await, ["two"]);
+}
+
+#[tokio::test]
 async fn other_changes_wait_for_a_restart_and_are_named() {
     let app = TestApp::new().await;
     let text = std::fs::read_to_string(app.folder.config()).unwrap();
