@@ -11,7 +11,7 @@ use wasmparser::{ElementItems, Export, ExternalKind, FunctionBody, Operator, Par
 
 /// What the filter is called through: its memory, the callbacks that it implements, and those by which the SDK
 /// keeps its contexts. `proxy_on_response_body` is for ending WebSockets with a Close frame.
-const KEPT: [&str; 14] = [
+const KEPT: [&str; 15] = [
     "memory",
     "_initialize",
     "proxy_abi_version_0_2_1",
@@ -22,6 +22,7 @@ const KEPT: [&str; 14] = [
     "proxy_on_tick",
     "proxy_on_http_call_response",
     "proxy_on_request_headers",
+    "proxy_on_request_trailers",
     "proxy_on_response_headers",
     "proxy_on_response_body",
     "proxy_on_done",

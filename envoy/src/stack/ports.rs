@@ -1,6 +1,7 @@
 //! Where everything listens: the ports that clients know, or free ones.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
@@ -19,21 +20,25 @@ impl Ports {
     pub const LOCAL: Self =
         Self { edge: 8080, issuer: 8001, backend: 8081, ticker: 8082, alerts: 8083, admin: 9901 };
 
-    /// Ports that nobody listens on now.
+    /// Ports that nobody listens on now, and that no other call in this process gets.
+    ///
+    /// Not those that the kernel picks: it may pick them again for a connection before they are listened on.
     pub fn free() -> Result<Self> {
-        // All held until all are known, so that no two are the same.
-        let held: Vec<_> = (0..6)
-            .map(|_| TcpListener::bind(loopback(0)))
-            .collect::<Result<_, _>>()
-            .context("cannot find a free port")?;
-        let port = |i: usize| held[i].local_addr().map(|address| address.port());
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        // Processes that run side by side begin in different places.
+        let begin = std::process::id() % 500 * 20;
+        let mut free = std::iter::repeat_with(|| begin + NEXT.fetch_add(1, Ordering::Relaxed))
+            .take(10_000)
+            .filter_map(|offset| u16::try_from(20_000 + offset % 10_000).ok())
+            .filter(|port| TcpListener::bind(loopback(*port)).is_ok());
+        let mut port = || free.next().context("every port from 20000 to 29999 is taken");
         Ok(Self {
-            edge: port(0)?,
-            issuer: port(1)?,
-            backend: port(2)?,
-            ticker: port(3)?,
-            alerts: port(4)?,
-            admin: port(5)?,
+            edge: port()?,
+            issuer: port()?,
+            backend: port()?,
+            ticker: port()?,
+            alerts: port()?,
+            admin: port()?,
         })
     }
 
