@@ -98,8 +98,7 @@ impl Edge {
         let rule = match route(config, view, target) {
             Ok(rule) => rule,
             Err(reject) => {
-                // Refused unread, but logged: no token may stay in the path.
-                edits.path = query::scrub(target, names).target;
+                edits.path = query::without_tokens(target);
                 return Verdict { decision: Decision::Denied(reject), rule: None, edits };
             }
         };
@@ -124,7 +123,10 @@ impl Edge {
         let decision = match (outcome, rule.mode) {
             (Ok(()), _) => Decision::Admitted,
             (Err(reject), Mode::Observe) => Decision::Observed(reject),
-            (Err(reject), Mode::Enforce) => Decision::Denied(reject),
+            (Err(reject), Mode::Enforce) => {
+                edits.path = query::without_tokens(target);
+                Decision::Denied(reject)
+            }
         };
         Verdict { decision, rule: rule_name, edits }
     }

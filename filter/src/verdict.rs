@@ -31,7 +31,7 @@ pub enum Decision {
 pub struct Edits<'a> {
     /// Header names to remove.
     pub remove: Vec<&'a str>,
-    /// `:path` without credentials.
+    /// `:path` without credentials; of a refused request, what may be logged.
     pub path: Option<Vec<u8>>,
     /// `Sec-WebSocket-Protocol` without credentials; removed if empty.
     pub protocols: Option<Vec<u8>>,

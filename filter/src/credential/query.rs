@@ -27,6 +27,33 @@ pub fn scrub_signed_tokens<'r>(target: &'r [u8], names: &[Box<str>]) -> Scrubbed
     scrub_where(target, names, looks_signed)
 }
 
+/// What may be logged of a target that is refused. Nothing reads the rest any more, and a token may stand behind
+/// any delimiter, also one that the client encoded, once or more: cut before the first, and before what begins
+/// like a signed token. `None` if nothing has to go.
+pub fn without_tokens(target: &[u8]) -> Option<Vec<u8>> {
+    let end = (0..target.len()).find(|at| target.get(*at..).is_some_and(begins_a_token))?;
+    Some(match target.get(..end) {
+        None | Some([]) => b"/".to_vec(),
+        Some(start) => header_value(start.to_vec()),
+    })
+}
+
+fn begins_a_token(rest: &[u8]) -> bool {
+    match rest {
+        [b'?' | b'#' | b';', ..] | [b'e', b'y', b'J', ..] => true,
+        [b'%', b'2', b'5', encoded @ ..] => {
+            let digits = encoded.chunks(2).find(|digits| *digits != b"25").unwrap_or_default();
+            is_encoded_delimiter(digits)
+        }
+        [b'%', digits @ ..] => is_encoded_delimiter(digits),
+        _ => false,
+    }
+}
+
+fn is_encoded_delimiter(digits: &[u8]) -> bool {
+    decode_octet(digits).is_some_and(|(octet, _)| matches!(octet, b'?' | b'#' | b';'))
+}
+
 fn scrub_where<'r>(target: &'r [u8], names: &[Box<str>], wanted: fn(&[u8]) -> bool) -> Scrubbed<'r> {
     let (path, query) = split_query(target);
     if query.is_empty() || names.is_empty() {
@@ -134,6 +161,18 @@ mod tests {
         assert_eq!(left("/reset?token=2f8a1c"), None);
         assert_eq!(left("/reset?token=eyJhbGciOiJFZERTQSJ9.e30.c2ln"), Some(b"/reset".to_vec()));
         assert_eq!(left("/reset?token=eyJhbGciOiJFZERTQSJ9%2ee30.c2ln&a"), Some(b"/reset?a".to_vec()));
+    }
+
+    #[test]
+    fn a_refused_target_ends_where_a_token_could_begin() {
+        for delimiter in ["?", "#", ";", "%3f", "%3F", "%23", "%3b", "%3B", "%253F", "%25252523", "eyJ"] {
+            let left = without_tokens(format!("/ws/%2e%quotes{delimiter}token=e.y.J").as_bytes());
+            assert_eq!(left.as_deref(), Some(&b"/ws/%2e%quotes"[..]), "{delimiter}");
+        }
+        for target in ["", "/", "/ws/quotes", "/%", "/%2", "/%25", "/%2525", "/%252e", "/%3", "/a%3d"] {
+            assert_eq!(without_tokens(target.as_bytes()), None, "{target}");
+        }
+        assert_eq!(without_tokens(b"?token=a").as_deref(), Some(&b"/"[..]));
     }
 
     proptest! {

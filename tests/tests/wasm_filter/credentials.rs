@@ -46,10 +46,10 @@ fn the_token_is_scrubbed_from_the_path_and_the_rest_stays() {
 fn the_token_is_scrubbed_whatever_becomes_of_the_request() {
     let (mut edge, ada) = (edge(), issuer().ada());
     for (request, reason, left) in [
-        (Request::get(format!("/api/x?token={ada}&a=1")), "missing_token", "/api/x?a=1"),
-        (Request::get(format!("/ws/quotes?token={ada}&a=1")), "no_rule", "/ws/quotes?a=1"),
-        (Request::get(format!("/nowhere?token={ada}&a=1")), "no_rule", "/nowhere?a=1"),
-        (Request::get(format!("/api/../x?token={ada}&a=1")), "ambiguous_path", "/api/../x?a=1"),
+        (Request::get(format!("/api/x?token={ada}&a=1")), "missing_token", "/api/x"),
+        (Request::get(format!("/ws/quotes?token={ada}&a=1")), "no_rule", "/ws/quotes"),
+        (Request::get(format!("/nowhere?token={ada}&a=1")), "no_rule", "/nowhere"),
+        (Request::get(format!("/api/../x?token={ada}&a=1")), "ambiguous_path", "/api/../x"),
         (Request::get(format!("/files/x?token={ada}&token={ada}")), "ambiguous_credentials", "/files/x"),
         (Request::get(format!("/public/x?token={ada}&a=1")), "forwarded", "/public/x?a=1"),
         (Request::get(format!("/watched?token={ada}&a=1")), "forwarded", "/watched?a=1"),
@@ -58,6 +58,28 @@ fn the_token_is_scrubbed_whatever_becomes_of_the_request() {
         assert_eq!((outcome.reason().as_str(), path(&outcome)), (reason, left));
         nowhere(&outcome, &ada);
     }
+}
+
+#[test]
+fn the_path_of_a_refused_request_is_cut_where_a_token_could_begin() {
+    let (mut edge, ada) = (edge(), issuer().ada());
+    for (delimiter, reason) in [
+        ("#", "ambiguous_path"),
+        (";", "ambiguous_path"),
+        ("%3Ftoken=", "missing_token"),
+        ("%3ftoken=", "missing_token"),
+        ("%23", "missing_token"),
+        ("%3b", "missing_token"),
+        ("%253Ftoken=", "ambiguous_path"),
+        ("?jwt=", "missing_token"),
+        ("", "missing_token"),
+    ] {
+        let outcome = edge.send(&Request::websocket(format!("/ws/quotes{delimiter}{ada}")));
+        assert_eq!((outcome.reason().as_str(), path(&outcome)), (reason, "/ws/quotes"), "{delimiter}");
+        nowhere(&outcome, &ada);
+    }
+    let outcome = edge.send(&Request::get(format!("?token={ada}")));
+    assert_eq!((outcome.reason().as_str(), path(&outcome)), ("ambiguous_path", "/"));
 }
 
 #[test]
