@@ -90,17 +90,17 @@ impl<'r> RequestView<'r> {
     }
 }
 
-/// Whether an upstream could take `name` for a header that only the edge sets: CGI-like servers fold case and
-/// make `_` of `-`.
-fn is_reserved(name: &str) -> bool {
+/// Whether an upstream could take `name` for a header that only the edge sets: CGI-like servers fold case, and
+/// make one character of all that are neither letters nor digits.
+pub fn is_reserved(name: &str) -> bool {
     // Most names leave here.
-    if !matches!(name.as_bytes(), [b'x' | b'X', b'-' | b'_', ..]) {
+    if !matches!(name.as_bytes(), [b'x' | b'X', separator, ..] if !separator.is_ascii_alphanumeric()) {
         return false;
     }
     let folds_to = |reserved: &str| {
         name.len() == reserved.len()
             && name.bytes().zip(reserved.bytes()).all(|(seen, reserved)| {
-                seen.eq_ignore_ascii_case(&reserved) || (seen == b'_' && reserved == b'-')
+                seen.eq_ignore_ascii_case(&reserved) || (reserved == b'-' && !seen.is_ascii_alphanumeric())
             })
     };
     IDENTITY_HEADERS.into_iter().any(folds_to) || (name != REQUEST_ID && folds_to(REQUEST_ID))
@@ -116,15 +116,34 @@ mod tests {
 
     #[test]
     fn sees_every_spelling_of_an_identity_header() {
-        let spellings =
-            ["x-user-id", "X-User-Id", "x_user_id", "x-user_id", "X_USER-ID", "x_request_id", "X-Request-ID"];
+        let spellings = [
+            "x-user-id",
+            "X-User-Id",
+            "x_user_id",
+            "x-user_id",
+            "X_USER-ID",
+            "x.user.id",
+            "x!user~id",
+            "x_request_id",
+            "x.request-id",
+            "X-Request-ID",
+        ];
         let headers: Vec<_> = spellings.iter().map(|name| (*name, "mallory")).collect();
         assert_eq!(view(&headers).spoofed, spellings);
     }
 
     #[test]
     fn leaves_other_headers_alone() {
-        let names = ["x-request-id", "x-user", "x-user-idx", "user-id", "x-user-agent", "x.user.id", "x"];
+        let names = [
+            "x-request-id",
+            "x-user",
+            "x-user-idx",
+            "user-id",
+            "x-user-agent",
+            "xauserbid",
+            "x0user1id",
+            "x",
+        ];
         let headers: Vec<_> = names.iter().map(|name| (*name, "")).collect();
         assert!(view(&headers).spoofed.is_empty());
     }

@@ -9,7 +9,7 @@ use proxy_wasm::types::{Action, GrpcStatusCode, MapType, Status};
 use super::host;
 use super::root::{Shared, Worker};
 use crate::credential::subprotocol;
-use crate::request::RequestView;
+use crate::request::{RequestView, is_reserved};
 use crate::tally::Counter;
 use crate::verdict::{Decision, Edits, Verdict};
 
@@ -80,6 +80,14 @@ impl HttpContext for Stream {
         })
     }
 
+    fn on_http_request_trailers(&mut self, _num_trailers: usize) -> Action {
+        if strip_trailers().is_err() {
+            let _ = refuse(Reject::Unavailable, "", false);
+            return Action::Pause;
+        }
+        Action::Continue
+    }
+
     fn on_http_response_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
         if self.select_protocol {
             // A reply that cannot be read is passed on; the client will close.
@@ -108,6 +116,15 @@ fn apply(edits: &Edits<'_>) -> Result<(), Status> {
     }
     for (name, value) in edits.identity.iter().flat_map(|principal| principal.headers()) {
         hostcalls::set_map_value_bytes(request, name, Some(value.as_bytes()))?;
+    }
+    Ok(())
+}
+
+/// Some servers make one map of headers and trailers: identity must not come by either.
+fn strip_trailers() -> Result<(), Status> {
+    let trailers = MapType::HttpRequestTrailers;
+    for (name, _) in hostcalls::get_map_bytes(trailers)?.iter().filter(|(name, _)| is_reserved(name)) {
+        hostcalls::remove_map_value(trailers, name)?;
     }
     Ok(())
 }

@@ -300,6 +300,7 @@ fn wasi(linker: &mut Linker<Vm>) -> Result<()> {
 fn headers(vm: &mut Vm, map: i32) -> Option<&mut Headers> {
     match map {
         0 => Some(&mut vm.request),
+        1 => Some(&mut vm.trailers),
         2 => Some(&mut vm.reply),
         6 => Some(&mut vm.call_headers),
         _ => None,

@@ -50,13 +50,14 @@ impl Headers {
 #[derive(Debug, Clone)]
 pub struct Request {
     pub(super) headers: Headers,
+    pub(super) trailers: Headers,
     pub(super) reply: Headers,
 }
 
 impl Request {
     pub fn new(method: &str, path: impl AsRef<[u8]>) -> Self {
         let reply = Headers(vec![(":status".into(), b"200".to_vec())]);
-        Self { headers: Headers::default(), reply }
+        Self { headers: Headers::default(), trailers: Headers::default(), reply }
             .raw(":method", method)
             .raw(":path", path)
             .raw(":scheme", "http")
@@ -81,7 +82,7 @@ impl Request {
 
     /// A request without any header, not even those that Envoy guarantees.
     pub fn bare() -> Self {
-        Self { headers: Headers::default(), reply: Headers::default() }
+        Self { headers: Headers::default(), trailers: Headers::default(), reply: Headers::default() }
     }
 
     /// Adds a header as a client sends it: Envoy folds the name's case and joins a repeated `Authorization`.
@@ -100,6 +101,13 @@ impl Request {
     #[must_use]
     pub fn raw(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.0.push((name.to_owned(), value.as_ref().to_vec()));
+        self
+    }
+
+    /// Adds a trailer: what HTTP/2 and chunked requests may send after their body.
+    #[must_use]
+    pub fn trailer(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.trailers.add(name, value.as_ref());
         self
     }
 
@@ -122,6 +130,8 @@ pub struct Outcome {
     /// The request's headers when the module was done with them: what logs see, and the upstream if there was no
     /// refusal.
     pub headers: Headers,
+    /// The request's trailers, if it was forwarded.
+    pub trailers: Headers,
     pub refusal: Option<Refusal>,
     /// The reply's headers, if the request was forwarded.
     pub reply: Headers,

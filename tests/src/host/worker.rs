@@ -35,6 +35,7 @@ pub(super) struct Vm {
     pub(super) plugin_config: Vec<u8>,
     pub(super) tick_period: Option<Duration>,
     pub(super) request: Headers,
+    pub(super) trailers: Headers,
     pub(super) reply: Headers,
     pub(super) refusal: Option<Refusal>,
     pub(super) filter_state: BTreeMap<String, String>,
@@ -51,6 +52,7 @@ impl Worker {
             plugin_config: Vec::new(),
             tick_period: None,
             request: Headers::default(),
+            trailers: Headers::default(),
             reply: Headers::default(),
             refusal: None,
             filter_state: BTreeMap::new(),
@@ -111,6 +113,7 @@ impl Worker {
         let context = self.next_context();
         let vm = self.store.data_mut();
         vm.request = request.headers.clone();
+        vm.trailers = request.trailers.clone();
         vm.reply = request.reply.clone();
         vm.refusal = None;
         vm.filter_state.clear();
@@ -121,6 +124,7 @@ impl Worker {
         let refused = self.store.data().refusal.is_some();
         assert_eq!(action != 0, refused, "a request is stopped exactly when it is answered");
         if !refused {
+            self.send_trailers(context);
             let count = i32::try_from(self.store.data().reply.0.len()).expect("few headers");
             self.enter::<_, i32>("proxy_on_response_headers", (context, count, 1));
         }
@@ -129,10 +133,20 @@ impl Worker {
         let vm = self.store.data_mut();
         Outcome {
             headers: std::mem::take(&mut vm.request),
+            trailers: if refused { Headers::default() } else { std::mem::take(&mut vm.trailers) },
             refusal: vm.refusal.take(),
             reply: if refused { Headers::default() } else { std::mem::take(&mut vm.reply) },
             filter_state: std::mem::take(&mut vm.filter_state),
             cost,
+        }
+    }
+
+    /// The module hears of trailers only where there are some.
+    fn send_trailers(&mut self, context: i32) {
+        let count = i32::try_from(self.store.data().trailers.0.len()).expect("few trailers");
+        if count > 0 {
+            let action = self.enter::<_, i32>("proxy_on_request_trailers", (context, count));
+            assert_eq!(action, 0, "trailers go on");
         }
     }
 

@@ -7,14 +7,14 @@ use super::{edge, issuer};
 
 const IDENTITY: [&str; 5] = ["x-user-id", "x-user-email", "x-user-roles", "x-session-id", "x-auth-method"];
 
-/// Every way to write a name with `-` or `_` between its words.
+/// Ways to write a name: any character between its words that is no letter or digit.
 fn spellings(name: &str) -> Vec<String> {
     let mut words = name.split('-');
     let first = words.next().unwrap().to_owned();
     words.fold(vec![first], |spelled, word| {
         spelled
             .iter()
-            .flat_map(|start| ["-", "_"].map(|separator| format!("{start}{separator}{word}")))
+            .flat_map(|start| ["-", "_", "."].map(|separator| format!("{start}{separator}{word}")))
             .collect()
     })
 }
@@ -55,6 +55,23 @@ fn spoofed_identity_is_removed_in_every_spelling_and_on_every_route() {
         let upstream = outcome.upstream();
         assert_eq!(upstream.get("x-user-id"), identity);
         assert!(upstream.0.iter().all(|(_, value)| value != b"mallory"), "{upstream:?}");
+    }
+}
+
+#[test]
+fn spoofed_identity_is_removed_from_trailers_too() {
+    let mut edge = edge();
+    for request in [Request::new("POST", "/public/x"), Request::new("POST", "/api/x").bearer(issuer().ada())]
+    {
+        let request = IDENTITY
+            .into_iter()
+            .flat_map(spellings)
+            .fold(request, |request, name| request.trailer(&name, "mallory"))
+            .trailer("grpc-status", "0")
+            .trailer("x-checksum", b"\xff");
+        let outcome = edge.send(&request);
+        outcome.upstream();
+        assert_eq!(outcome.trailers.names().collect::<Vec<_>>(), ["grpc-status", "x-checksum"]);
     }
 }
 
