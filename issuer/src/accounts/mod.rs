@@ -20,11 +20,14 @@ pub struct Email(String);
 pub struct InvalidEmail;
 
 impl Email {
+    /// In bytes (RFC 5321 §4.5.3.1).
+    pub const LONGEST: usize = 254;
+
     /// Trims, lowers the case and checks the form that browsers accept (WHATWG HTML §4.10.5.1.5): ASCII only, so
     /// that no look-alike letter becomes someone else's address; international domains come as `xn--…`.
     ///
     /// # Errors
-    /// [`InvalidEmail`], also for more than 254 bytes (RFC 5321 §4.5.3.1).
+    /// [`InvalidEmail`].
     pub fn parse(text: &str) -> Result<Self, InvalidEmail> {
         let text = text.trim_matches(' ');
         let (local, domain) = text.split_once('@').ok_or(InvalidEmail)?;
@@ -36,7 +39,7 @@ impl Email {
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         });
-        if text.len() > 254 || !local_fits || !domain_fits {
+        if text.len() > Self::LONGEST || !local_fits || !domain_fits {
             return Err(InvalidEmail);
         }
         Ok(Self(text.to_ascii_lowercase()))

@@ -3,20 +3,17 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::serve::memory_shortage;
+use super::serve::examine;
 use super::{block_on, environment, say};
 use crate::ambient::Clock;
 use crate::config::{self, Finding, Settings, Severity};
 use crate::db;
-use crate::passwords::available_memory_kib;
-use crate::tokens::KeySet;
 
 pub(super) fn run(config: &Path) -> anyhow::Result<ExitCode> {
     let loaded = config::load(config, environment());
     let mut findings = loaded.findings;
     if let Some(settings) = &loaded.settings {
-        findings.extend(KeySet::load(settings, Clock::system().now()).1);
-        findings.extend(memory_shortage(settings, available_memory_kib()));
+        findings.extend(examine(settings, Clock::system().now()).1);
         findings.extend(database(settings));
     }
     for finding in &findings {

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::config::{self, Finding, Hashing, Settings};
 use crate::passwords::available_memory_kib;
 use crate::tokens::reload::{Reloader, Watch};
-use crate::tokens::{KeySet, LiveKeys};
+use crate::tokens::{KeySet, LiveKeys, oversize};
 use crate::{db, http, log, sessions};
 
 /// More threads than this only wait: hashing has its own, and a request needs little else.
@@ -27,9 +27,8 @@ pub(super) fn run(config: &Path) -> anyhow::Result<()> {
     let mut findings = loaded.findings;
     let clock = Clock::system();
     let started = loaded.settings.and_then(|settings| {
-        let (keys, more) = KeySet::load(&settings, clock.now());
+        let (keys, more) = examine(&settings, clock.now());
         findings.extend(more);
-        findings.extend(memory_shortage(&settings, available_memory_kib()));
         Some((settings, keys?))
     });
     let sound = !findings.iter().any(Finding::is_error);
@@ -96,8 +95,16 @@ async fn sweep(app: App) {
     }
 }
 
+/// The keys, and all that is wrong with them and with settings that fit each other and this machine badly.
+pub(super) fn examine(settings: &Settings, now: i64) -> (Option<KeySet>, Vec<Finding>) {
+    let (keys, mut findings) = KeySet::load(settings, now);
+    findings.extend(oversize(settings));
+    findings.extend(memory_shortage(settings, available_memory_kib()));
+    (keys, findings)
+}
+
 /// What is wrong if the hashing threads would not fit into memory when all of them work.
-pub(super) fn memory_shortage(settings: &Settings, available_kib: Option<u64>) -> Option<Finding> {
+fn memory_shortage(settings: &Settings, available_kib: Option<u64>) -> Option<Finding> {
     let Hashing { memory_kib, threads, max_memory_kib, .. } = settings.hashing;
     let needed = u64::from(memory_kib) * u64::from(threads);
     let limit = max_memory_kib.map(u64::from).or(available_kib).filter(|limit| needed > *limit)?;

@@ -16,10 +16,10 @@ pub use edit::{EditError, append_key, key_lines, lock_for_edit, replace_file, re
 pub use finding::{Finding, Severity};
 pub use secret::RefreshSecret;
 pub(crate) use secret::readable_by_others;
-pub(crate) use sections::is_kid;
 pub use sections::{
     Cookies, Database, Hashing, Jwks, KeyLine, Log, LogFormat, Roles, Server, Sessions, Tokens,
 };
+pub(crate) use sections::{LONGEST_KID, is_kid};
 pub(crate) use value::Seconds;
 pub use value::{Network, PublicUrl};
 

@@ -280,9 +280,13 @@ pub(super) fn keys(reader: &mut Reader, folder: &Path) -> Vec<KeyLine> {
     keys
 }
 
+/// The longest key id, in bytes.
+pub(crate) const LONGEST_KID: usize = 64;
+
 /// What a key id may be: it names files and stands in headers and logs.
 pub(crate) fn is_kid(kid: &str) -> bool {
-    (1..=64).contains(&kid.len()) && kid.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+    (1..=LONGEST_KID).contains(&kid.len())
+        && kid.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
 }
 
 /// A duration with a default and both limits, all written as in the file.

@@ -119,6 +119,10 @@ fn serve_refuses_what_check_refuses() {
             good.replace("[sessions]", "[database]\nurl = \"sqlite:one.pem\"\n[sessions]"),
             "file is not a database",
         ),
+        (
+            good.replace("[sessions]", &format!("[roles]\nking = [\"{}\"]\n[sessions]", "x".repeat(6000))),
+            "roles: someone with every role can get a token of ",
+        ),
         (good.replace("[server]", "[server]\nlisten = \"203.0.113.1:1\""), "cannot listen on 203.0.113.1:1"),
     ] {
         folder.write("countersign.toml", &text);
