@@ -1,5 +1,6 @@
 //! JSON as a security token may use it: one value, no member name twice (RFC 7515 §4, RFC 7519 §4), bounded
-//! depth and width. A typed parser alone would not see a repeated unknown member.
+//! depth and width, and objects where a type has named fields. A typed parser alone would not see a repeated
+//! unknown member, and takes an array for a struct.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -55,10 +56,20 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
         self.inner.deserialize_option(visitor)
     }
 
-    // JSON says itself what comes next.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let visitor = self.with(visitor);
+        self.inner.deserialize_map(visitor)
+    }
+
+    // Otherwise JSON says itself what comes next.
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }
 
@@ -195,6 +206,22 @@ mod tests {
         };
         assert!(accepts(&members(64)));
         assert!(!accepts(&members(65)));
+    }
+
+    #[test]
+    fn refuses_an_array_for_named_fields_at_any_depth() {
+        #[derive(Debug, Default, PartialEq, Deserialize)]
+        #[serde(default)]
+        struct Fields {
+            number: u8,
+            inner: Option<Box<Fields>>,
+            list: Vec<Fields>,
+        }
+        let reads = |json: &str| from_slice::<Fields>(json.as_bytes()).is_ok();
+        assert!(reads(r#"{"number":1,"inner":{"number":1},"list":[{"number":1}]}"#));
+        for json in ["[]", "[1]", r#"{"inner":[1]}"#, r#"{"list":[[1]]}"#] {
+            assert!(!reads(json), "{json}");
+        }
     }
 
     #[test]

@@ -71,6 +71,15 @@ fn refuses_a_document_of_another_shape() {
     for json in ["", "{}", "[]", "null", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#, r#"{"keys":[1]}"#] {
         assert!(matches!(Keyring::from_json(json.as_bytes()), Err(InvalidKeyring::NotAJwkSet(_))), "{json}");
     }
+    // The fields' values in the order in which the types declare them.
+    let key = jwk(json!({}));
+    let key = json!([key["kty"], key["crv"], key["x"], key["kid"]]);
+    for set in [json!({"keys": [key]}), json!([[jwk(json!({}))]])] {
+        assert!(
+            matches!(Keyring::from_json(set.to_string().as_bytes()), Err(InvalidKeyring::NotAJwkSet(_))),
+            "{set}"
+        );
+    }
 }
 
 #[test]

@@ -23,6 +23,15 @@ fn accepts_both_names_of_the_algorithm_and_no_other() {
 }
 
 #[test]
+fn refuses_an_array_for_header_or_claims() {
+    // The fields' values in the order in which the types declare them.
+    let listed = json!(["EdDSA", "at+jwt", KID]).to_string();
+    assert_eq!(verify(sign(listed.as_bytes(), payload().to_string().as_bytes())), Err(Reject::Malformed));
+    let listed = json!(["user_service", "trading_platform", "u-1", NOW + 900]).to_string();
+    assert_eq!(verify(sign(header().to_string().as_bytes(), listed.as_bytes())), Err(Reject::InvalidClaims));
+}
+
+#[test]
 fn refuses_a_header_that_brings_a_key_or_an_extension() {
     for name in ["jwk", "jku", "x5u", "x5c", "crit", "zip", "b64", "cty"] {
         for value in ["null", "false", "\"x\"", "[]", "{}"] {
