@@ -119,11 +119,13 @@ fn header_value(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// What follows the scheme `Bearer`, which is compared without case (RFC 9110 §11.1).
+/// What follows the scheme `Bearer`, which is compared without case (RFC 9110 §11.1), and the spaces after it
+/// (§11.4). A tab is no separator: it stays, as a character that no token has.
 fn bearer(credentials: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = credentials.split_at_checked(6)?;
     let separated = rest.first().is_none_or(u8::is_ascii_whitespace);
-    (scheme.eq_ignore_ascii_case(b"bearer") && separated).then(|| rest.trim_ascii())
+    let spaces = rest.iter().take_while(|b| **b == b' ').count();
+    (scheme.eq_ignore_ascii_case(b"bearer") && separated).then(|| rest.get(spaces..).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -151,9 +153,15 @@ mod tests {
 
     #[test]
     fn the_scheme_is_compared_without_case() {
-        for value in ["Bearer a.b.c", "bearer a.b.c", "BEARER \t a.b.c ", "bEaReR  a.b.c"] {
+        for value in ["Bearer a.b.c", "bearer a.b.c", "BEARER   a.b.c ", "bEaReR  a.b.c"] {
             assert_eq!(authorization(value).as_deref(), Ok("a.b.c"), "{value:?}");
         }
+    }
+
+    #[test]
+    fn a_tab_after_the_scheme_becomes_part_of_a_token_that_cannot_verify() {
+        assert_eq!(authorization("Bearer\ta.b.c").as_deref(), Ok("\ta.b.c"));
+        assert_eq!(authorization("Bearer \t a.b.c").as_deref(), Ok("\t a.b.c"));
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub enum Access {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Enforce,
-    /// It passes, without identity, and is counted.
+    /// It passes and is counted. Upstreams learn who is calling if the token verified.
     Observe,
 }
 

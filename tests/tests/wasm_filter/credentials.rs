@@ -115,6 +115,17 @@ fn a_forged_upgrade_header_does_not_enable_query_tokens() {
 }
 
 #[test]
+fn only_spaces_stand_between_scheme_and_token() {
+    let (mut edge, ada) = (edge(), issuer().ada());
+    for (separator, reason) in
+        [(" ", "forwarded"), ("   ", "forwarded"), ("\t", "malformed_token"), (" \t", "malformed_token")]
+    {
+        let request = Request::get("/api/x").header("Authorization", format!("Bearer{separator}{ada}"));
+        assert_eq!(edge.send(&request).reason(), reason, "{separator:?}");
+    }
+}
+
+#[test]
 fn two_credentials_are_refused_even_if_they_are_one_token() {
     let (mut edge, ada) = (edge(), issuer().ada());
     let offer = format!("bearer, {ada}");
