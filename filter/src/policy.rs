@@ -126,7 +126,27 @@ impl Matcher {
     }
 }
 
+impl Matcher {
+    /// Whether this matches whatever `other` matches.
+    pub fn covers(&self, other: &Self) -> bool {
+        // A WebSocket handshake is a GET.
+        let handshake = [Box::from("GET")];
+        let methods = if other.websocket { &handshake[..] } else { &other.methods };
+        (other.websocket || !self.websocket)
+            && self.path.covers(&other.path)
+            && (self.methods.is_empty()
+                || (!methods.is_empty() && methods.iter().all(|method| self.methods.contains(method))))
+    }
+}
+
 impl PathMatch {
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(_), Self::Prefix(_)) => false,
+            (_, Self::Exact(path) | Self::Prefix(path)) => self.matches(path.as_bytes()),
+        }
+    }
+
     fn matches(&self, path: &[u8]) -> bool {
         match self {
             Self::Exact(exact) => exact.as_bytes() == path,
@@ -220,8 +240,32 @@ mod tests {
         "/((a|b|ab)(/(a|b|ab)){0,3}/?)?"
     }
 
+    fn matcher() -> impl Strategy<Value = Matcher> {
+        let methods = prop::collection::vec(prop::sample::select(vec!["GET", "POST", "PUT"]), 0..3);
+        (path(), any::<bool>(), methods, any::<bool>()).prop_map(|(path, exact, mut methods, websocket)| {
+            let path = path.into();
+            let path = if exact { PathMatch::Exact(path) } else { PathMatch::Prefix(path) };
+            if websocket && !methods.is_empty() {
+                methods.push("GET");
+            }
+            rule("", path, &methods, websocket).matcher
+        })
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn a_matcher_covers_another_exactly_if_no_request_tells_them_apart(one in matcher(), other in matcher()) {
+            let (PathMatch::Exact(path) | PathMatch::Prefix(path)) = &other.path;
+            let paths = ["", "x", "/x"].map(|more| format!("{path}{more}"));
+            let requests = ["GET", "POST", "PUT", "BREW"].map(|method| (method, false)).into_iter().chain([("GET", true)]);
+            let told_apart = requests.into_iter().any(|(method, websocket)| paths.iter().any(|path| {
+                let matches = |m: &Matcher| m.matches(path.as_bytes(), method.as_bytes(), websocket);
+                matches(&other) && !matches(&one)
+            }));
+            prop_assert_eq!(one.covers(&other), !told_apart);
+        }
 
         #[test]
         fn the_index_misses_no_rule_and_keeps_their_order(

@@ -15,6 +15,10 @@ pub(super) fn read(node: &Node<'_>) -> Result<Vec<Rule>, InvalidConfig> {
             let reason = format!("is already the name of rules[{first}]");
             return Err(InvalidConfig::at(&format!("{}.name", item.path), &reason));
         }
+        if let Some(first) = rules.iter().position(|earlier| earlier.matcher.covers(&rule.matcher)) {
+            let name = rules.get(first).map_or("", |earlier| &earlier.name);
+            return Err(item.invalid(&format!("never matches: rules[{first}] {name:?} comes first")));
+        }
         rules.push(rule);
     }
     if rules.is_empty() {

@@ -156,6 +156,35 @@ fn two_rules_with_one_name_are_refused() {
 }
 
 #[test]
+fn a_rule_that_can_never_match_is_refused() {
+    let read = |first: Value, second: Value| {
+        let rule = |name, matcher| json!({"name": name, "match": matcher, "allow": "authenticated"});
+        parse(&with("/rules", json!([rule("first", first), rule("second", second)]))).map(|_| ())
+    };
+    let never = Err("rules[1]: never matches: rules[0] \"first\" comes first".to_owned());
+    for (first, second) in [
+        (json!({"prefix": "/a"}), json!({"prefix": "/a"})),
+        (json!({"prefix": "/a"}), json!({"prefix": "/a/secret"})),
+        (json!({"prefix": "/a"}), json!({"path": "/a", "methods": ["GET"]})),
+        (json!({"prefix": "/a/"}), json!({"prefix": "/a/secret", "upgrade": "websocket"})),
+        (json!({"prefix": "/", "methods": ["GET", "POST"]}), json!({"path": "/a", "methods": ["POST"]})),
+        (json!({"prefix": "/", "methods": ["GET"]}), json!({"prefix": "/ws", "upgrade": "websocket"})),
+    ] {
+        assert_eq!(read(first.clone(), second.clone()), never, "{first} {second}");
+    }
+    for (first, second) in [
+        (json!({"prefix": "/a/"}), json!({"prefix": "/a"})),
+        (json!({"prefix": "/a"}), json!({"prefix": "/ab"})),
+        (json!({"path": "/a"}), json!({"prefix": "/a"})),
+        (json!({"prefix": "/a", "upgrade": "websocket"}), json!({"prefix": "/a"})),
+        (json!({"prefix": "/a", "methods": ["GET"]}), json!({"prefix": "/a/b"})),
+        (json!({"prefix": "/a", "methods": ["GET"]}), json!({"path": "/a", "methods": ["GET", "POST"]})),
+    ] {
+        assert_eq!(read(first.clone(), second.clone()), Ok(()), "{first} {second}");
+    }
+}
+
+#[test]
 fn what_is_not_one_json_document_is_refused() {
     let deep = "[".repeat(10_000);
     for text in ["", "null", "[]", "{", "{} {}", "\u{feff}{}", &deep] {
