@@ -76,7 +76,7 @@ async fn serve(
         };
         tracing::info!(event = "stopping", signal, "finishing requests under way");
     };
-    http::serve(listener, app, stop).await?;
+    http::serve(listener, app, http::Limits::default(), stop).await;
     db.close().await;
     tracing::info!(event = "stopped", "stopped");
     Ok(())

@@ -22,7 +22,7 @@ pub use client::Client;
 pub use json::{JsonBody, JsonOrEmpty};
 pub use layers::install_panic_hook;
 pub use problem::{ApiError, Check};
-pub use serve::{ServeError, bind, serve};
+pub use serve::{Limits, ListenError, bind, serve};
 
 use crate::app::App;
 use crate::{accounts, login, sessions, tokens};

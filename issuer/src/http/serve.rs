@@ -1,60 +1,96 @@
-//! Listening and stopping: requests under way are finished, for a bounded time, before the process ends.
+//! Listening and stopping: connections are few enough and speak soon enough to leave room for others; requests under
+//! way are finished, for a bounded time, before the process ends.
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::serve::Listener;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use rustix::process::{Resource, getrlimit};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::Semaphore;
+use tower::ServiceExt as _;
 
 use super::router;
 use crate::app::App;
 
-/// How long requests under way may take to finish once the process was told to stop.
-const DRAIN: Duration = Duration::from_secs(10);
+/// What connections may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// More wait in the kernel's queue until one ends.
+    pub connections: usize,
+    /// How long a connection may be without a complete request head, be it slow, silent or idle.
+    pub head: Duration,
+    /// How long requests under way may take to finish once the process was told to stop.
+    pub drain: Duration,
+}
 
+impl Default for Limits {
+    /// 4096 connections, or three quarters of the open files that this process may have.
+    fn default() -> Self {
+        let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
+        let connections = files.map_or(4096, |files| (files / 4 * 3).clamp(1, 4096));
+        Self { connections, head: Duration::from_secs(10), drain: Duration::from_secs(10) }
+    }
+}
+
+/// What keeps an address from being served.
 #[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    #[error("cannot listen on {address}: {reason}")]
-    Listen { address: SocketAddr, reason: std::io::Error },
-    #[error("serving failed: {0}")]
-    Serve(std::io::Error),
+#[error("cannot listen on {address}: {reason}")]
+pub struct ListenError {
+    address: SocketAddr,
+    reason: std::io::Error,
 }
 
 /// # Errors
-/// [`ServeError::Listen`] if the address is taken or not ours.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|reason| ServeError::Listen { address, reason })
+/// [`ListenError`] if the address is taken or not ours.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address).await.map_err(|reason| ListenError { address, reason })
 }
 
 /// Serves until `stop` resolves, then drains.
-///
-/// # Errors
-/// [`ServeError::Serve`].
-pub async fn serve(
-    listener: TcpListener,
-    app: App,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), ServeError> {
-    let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
-    let (stopping, stopped) = oneshot::channel();
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
-        stop.await;
-        let _ = stopping.send(());
-    });
-    let drained = async {
-        // Resolves with an error only if the server ended first.
-        if stopped.await.is_ok() {
-            tokio::time::sleep(DRAIN).await;
-        } else {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        result = server => result.map_err(ServeError::Serve),
-        () = drained => {
-            tracing::warn!(event = "drain_timeout", "requests under way were cut off");
-            Ok(())
-        }
+pub async fn serve(mut listener: TcpListener, app: App, limits: Limits, stop: impl Future<Output = ()>) {
+    let router = router(app);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits.head);
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let open = GracefulShutdown::new();
+    let mut stop = pin!(stop);
+    loop {
+        let next = async {
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            // The trait's `accept` waits where the socket's own would fail: without file descriptors, say.
+            let (stream, peer) = Listener::accept(&mut listener).await;
+            (slot, stream, peer)
+        };
+        let (slot, stream, peer) = tokio::select! {
+            connection = next => connection,
+            () = &mut stop => break,
+        };
+        let router = router.clone();
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.clone().oneshot(request)
+        });
+        let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            // A client that goes away or talks nonsense is its own affair.
+            let _ = connection.await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.drain, open.shutdown()).await.is_err() {
+        tracing::warn!(event = "drain_timeout", "requests under way were cut off");
     }
 }

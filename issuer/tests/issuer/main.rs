@@ -4,6 +4,7 @@
 mod accounts;
 mod bad_requests;
 mod command;
+mod connections;
 mod keys;
 mod login;
 mod readme;
