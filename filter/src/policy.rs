@@ -99,13 +99,24 @@ impl Policy {
         let first = if self.rules.len() <= FEW_RULES {
             self.rules.iter().find(|rule| matches(rule))
         } else {
-            self.first_of_many(path, matches)
+            self.first_of_many(path, matches).map(|(_, rule)| rule)
         };
         first.ok_or(Reject::NoRule)
     }
 
+    /// A rule that can never match and the earlier rule that takes all its requests: both positions, and the latter.
+    pub fn never_matching(&self) -> Option<(usize, usize, &Rule)> {
+        self.rules.iter().enumerate().find_map(|(at, rule)| {
+            let (PathMatch::Exact(path) | PathMatch::Prefix(path)) = &rule.matcher.path;
+            let covers = |earlier: &Rule| earlier.matcher.covers(&rule.matcher);
+            // Whoever covers a path also matches it, and a rule covers itself.
+            let (first, earlier) = self.first_of_many(path.as_bytes(), covers)?;
+            (first < at).then_some((at, first, earlier))
+        })
+    }
+
     /// As trying every rule in order, at a cost that does not grow with their number.
-    fn first_of_many(&self, path: &[u8], matches: impl Fn(&Rule) -> bool) -> Option<&Rule> {
+    fn first_of_many(&self, path: &[u8], matches: impl Fn(&Rule) -> bool) -> Option<(usize, &Rule)> {
         let mut first: Option<(usize, &Rule)> = None;
         self.index.candidates(path, |positions| {
             // A later rule than one that was found cannot win.
@@ -114,7 +125,7 @@ impl Policy {
             let mut earlier = earlier.filter_map(|position| Some((*position, self.rules.get(*position)?)));
             first = earlier.find(|(_, rule)| matches(rule)).or(first);
         });
-        first.map(|(_, rule)| rule)
+        first
     }
 }
 
@@ -124,11 +135,9 @@ impl Matcher {
             && self.path.matches(path)
             && (self.methods.is_empty() || self.methods.iter().any(|name| name.as_bytes() == method))
     }
-}
 
-impl Matcher {
     /// Whether this matches whatever `other` matches.
-    pub fn covers(&self, other: &Self) -> bool {
+    fn covers(&self, other: &Self) -> bool {
         // A WebSocket handshake is a GET.
         let handshake = [Box::from("GET")];
         let methods = if other.websocket { &handshake[..] } else { &other.methods };
@@ -283,7 +292,7 @@ mod tests {
                 let matches = |rule: &Rule| rule.matcher.matches(path.as_bytes(), method, websocket);
                 let expected = policy.rules.iter().find(|rule| matches(rule));
                 let found = policy.first_of_many(path.as_bytes(), matches);
-                prop_assert_eq!(found.map(|rule| &rule.name), expected.map(|rule| &rule.name), "{}", path);
+                prop_assert_eq!(found.map(|(_, rule)| &rule.name), expected.map(|rule| &rule.name), "{}", path);
             }
         }
     }

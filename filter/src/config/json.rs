@@ -25,12 +25,15 @@ pub(super) enum Json {
 
 impl Json {
     pub(super) fn parse(json: &[u8]) -> Result<Self, InvalidConfig> {
+        if json.trim_ascii().is_empty() {
+            return Err(InvalidConfig::at(".", "the configuration is empty"));
+        }
         serde_json::from_slice(json).map_err(|error| InvalidConfig::at(".", &error.to_string()))
     }
 
-    /// The whole document as an object.
-    pub(super) fn root(&self) -> Result<Object<'_>, InvalidConfig> {
-        Node { path: String::new(), value: self }.object()
+    /// The whole document.
+    pub(super) fn root(&self) -> Node<'_> {
+        Node { path: String::new(), value: self }
     }
 
     fn kind(&self) -> &'static str {
@@ -93,42 +96,35 @@ impl<'j> Node<'j> {
         Ok(items.iter().enumerate().map(|(at, value)| Node { path: format!("{}[{at}]", self.path), value }))
     }
 
-    pub(super) fn object(&self) -> Result<Object<'j>, InvalidConfig> {
-        match self.value {
-            Json::Object(members) => Ok(Object { path: self.path.clone(), members, known: Vec::new() }),
-            _ => Err(self.expected("an object")),
+    /// An object with these fields and no others.
+    pub(super) fn object(&self, fields: &[&str]) -> Result<Object<'j>, InvalidConfig> {
+        let Json::Object(members) = self.value else { return Err(self.expected("an object")) };
+        let object = Object { path: self.path.clone(), members };
+        match members.iter().find(|(name, _)| !fields.contains(&name.as_str())) {
+            None => Ok(object),
+            Some((name, _)) => {
+                let reason = format!("is not a field here; fields are `{}`", fields.join("`, `"));
+                Err(InvalidConfig::at(&object.path_of(name), &reason))
+            }
         }
     }
 }
 
-/// An object that is being read, and the fields that were asked for.
+/// An object whose fields are all known.
 #[derive(Debug)]
 pub(super) struct Object<'j> {
     path: String,
     members: &'j [(String, Json)],
-    known: Vec<&'static str>,
 }
 
 impl<'j> Object<'j> {
-    pub(super) fn optional(&mut self, field: &'static str) -> Option<Node<'j>> {
-        self.known.push(field);
+    pub(super) fn optional(&self, field: &str) -> Option<Node<'j>> {
         let (_, value) = self.members.iter().find(|(name, _)| name == field)?;
         Some(Node { path: self.path_of(field), value })
     }
 
-    pub(super) fn required(&mut self, field: &'static str) -> Result<Node<'j>, InvalidConfig> {
+    pub(super) fn required(&self, field: &str) -> Result<Node<'j>, InvalidConfig> {
         self.optional(field).ok_or_else(|| InvalidConfig::at(&self.path_of(field), "is missing"))
-    }
-
-    /// Refuses members that nobody asked for.
-    pub(super) fn finish(self) -> Result<(), InvalidConfig> {
-        match self.members.iter().find(|(name, _)| !self.known.contains(&name.as_str())) {
-            None => Ok(()),
-            Some((name, _)) => {
-                let reason = format!("is not a field here; fields are `{}`", self.known.join("`, `"));
-                Err(InvalidConfig::at(&self.path_of(name), &reason))
-            }
-        }
     }
 
     fn path_of(&self, field: &str) -> String {

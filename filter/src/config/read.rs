@@ -4,33 +4,41 @@ use std::time::Duration;
 
 use countersign_claims::Keyring;
 
-use super::json::{Json, Node, Object};
+use super::json::{Json, Node};
 use super::{Config, InvalidConfig, KeySources, RemoteKeys, duration, rules};
-use crate::policy::Policy;
 use crate::sync::Pace;
 
 const DEFAULT_CACHE_BYTES: usize = 8 << 20;
+const FIELDS: [&str; 9] = [
+    "issuer",
+    "audiences",
+    "clock_skew",
+    "keys",
+    "cache",
+    "forward_authorization",
+    "rules",
+    "revocations",
+    "api_keys",
+];
 const MOST_CACHE_BYTES: usize = 1 << 30;
 
 pub(super) fn config(json: &[u8]) -> Result<Config, InvalidConfig> {
     let document = Json::parse(json)?;
-    let mut root = document.root()?;
-    let config = Config {
+    let root = document.root().object(&FIELDS)?;
+    for field in ["revocations", "api_keys"] {
+        if let Some(node) = root.optional(field) {
+            return Err(node.invalid("is not available in this version"));
+        }
+    }
+    Ok(Config {
         issuer: plain_text(&root.required("issuer")?)?.to_owned(),
         audiences: audiences(&root.required("audiences")?)?,
         clock_skew: clock_skew(root.optional("clock_skew"))?,
         keys: keys(&root.required("keys")?)?,
         cache_bytes: cache_bytes(root.optional("cache"))?,
         forward_authorization: root.optional("forward_authorization").map_or(Ok(true), |node| node.flag())?,
-        policy: Policy::new(rules::read(&root.required("rules")?)?),
-    };
-    for field in ["revocations", "api_keys"] {
-        if let Some(node) = root.optional(field) {
-            return Err(node.invalid("is not available in this version"));
-        }
-    }
-    root.finish()?;
-    Ok(config)
+        policy: rules::read(&root.required("rules")?)?,
+    })
 }
 
 fn audiences(node: &Node<'_>) -> Result<Vec<String>, InvalidConfig> {
@@ -53,18 +61,14 @@ fn clock_skew(node: Option<Node<'_>>) -> Result<i64, InvalidConfig> {
 
 fn cache_bytes(node: Option<Node<'_>>) -> Result<usize, InvalidConfig> {
     let Some(node) = node else { return Ok(DEFAULT_CACHE_BYTES) };
-    let mut cache = node.object()?;
-    let bytes =
-        cache.optional("max_bytes").map_or(Ok(DEFAULT_CACHE_BYTES), |node| node.whole(MOST_CACHE_BYTES))?;
-    cache.finish()?;
-    Ok(bytes)
+    let cache = node.object(&["max_bytes"])?;
+    cache.optional("max_bytes").map_or(Ok(DEFAULT_CACHE_BYTES), |node| node.whole(MOST_CACHE_BYTES))
 }
 
 fn keys(node: &Node<'_>) -> Result<KeySources, InvalidConfig> {
-    let mut keys = node.object()?;
+    let keys = node.object(&["inline", "remote"])?;
     let inline = keys.optional("inline").map_or_else(|| Ok(Keyring::default()), |node| inline_keys(&node))?;
-    let remote = keys.optional("remote").map(|node| remote_keys(node.object()?)).transpose()?;
-    keys.finish()?;
+    let remote = keys.optional("remote").map(|node| remote_keys(&node)).transpose()?;
     if inline.is_empty() && remote.is_none() {
         return Err(node.invalid("has neither an inline Ed25519 key nor a remote set"));
     }
@@ -77,20 +81,20 @@ fn inline_keys(node: &Node<'_>) -> Result<Keyring, InvalidConfig> {
     Keyring::from_json(&jwks).map_err(|error| node.invalid(&error.to_string()))
 }
 
-fn remote_keys(mut remote: Object<'_>) -> Result<RemoteKeys, InvalidConfig> {
+fn remote_keys(node: &Node<'_>) -> Result<RemoteKeys, InvalidConfig> {
+    let remote = node.object(&["cluster", "path", "refresh", "timeout"])?;
     let cluster = plain_text(&remote.required("cluster")?)?.to_owned();
     let node = remote.required("path")?;
     let path = plain_text(&node)?.to_owned();
     if !path.starts_with('/') {
         return Err(node.invalid("must start with \"/\""));
     }
-    let mut duration = |field, default, least, most| {
+    let duration = |field, default, least, most| {
         remote.optional(field).map_or(Ok(default), |node| duration::read(&node, least, most))
     };
     let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
     let refresh = duration("refresh", minute, second, Duration::from_secs(86_400))?;
     let timeout = duration("timeout", Duration::from_secs(5), Duration::from_millis(10), minute)?;
-    remote.finish()?;
     Ok(RemoteKeys { cluster, path, pace: Pace { refresh, timeout } })
 }
 

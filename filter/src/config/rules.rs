@@ -5,9 +5,9 @@ use super::json::{Json, Node};
 use super::read::plain_text;
 use crate::credential::Accepted;
 use crate::policy::path::Target;
-use crate::policy::{Access, Matcher, Mode, PathMatch, Rule};
+use crate::policy::{Access, Matcher, Mode, PathMatch, Policy, Rule};
 
-pub(super) fn read(node: &Node<'_>) -> Result<Vec<Rule>, InvalidConfig> {
+pub(super) fn read(node: &Node<'_>) -> Result<Policy, InvalidConfig> {
     let mut rules: Vec<Rule> = Vec::new();
     for item in node.items()? {
         let rule = rule(&item)?;
@@ -15,20 +15,23 @@ pub(super) fn read(node: &Node<'_>) -> Result<Vec<Rule>, InvalidConfig> {
             let reason = format!("is already the name of rules[{first}]");
             return Err(InvalidConfig::at(&format!("{}.name", item.path), &reason));
         }
-        if let Some(first) = rules.iter().position(|earlier| earlier.matcher.covers(&rule.matcher)) {
-            let name = rules.get(first).map_or("", |earlier| &earlier.name);
-            return Err(item.invalid(&format!("never matches: rules[{first}] {name:?} comes first")));
-        }
         rules.push(rule);
     }
     if rules.is_empty() {
         return Err(node.invalid("must have at least one rule: without one, nothing gets through"));
     }
-    Ok(rules)
+    let policy = Policy::new(rules);
+    match policy.never_matching() {
+        None => Ok(policy),
+        Some((at, first, rule)) => {
+            let reason = format!("never matches: rules[{first}] {:?} comes first", rule.name);
+            Err(InvalidConfig::at(&format!("{}[{at}]", node.path), &reason))
+        }
+    }
 }
 
 fn rule(node: &Node<'_>) -> Result<Rule, InvalidConfig> {
-    let mut object = node.object()?;
+    let object = node.object(&["name", "match", "allow", "credentials", "mode"])?;
     let name = plain_text(&object.required("name")?)?.into();
     let matcher = matcher(&object.required("match")?)?;
     let access = access(&object.required("allow")?)?;
@@ -43,7 +46,6 @@ fn rule(node: &Node<'_>) -> Result<Rule, InvalidConfig> {
         (Some(node), _) => accepted(&node, matcher.websocket)?,
     };
     let mode = object.optional("mode").map_or(Ok(Mode::Enforce), |node| mode(&node))?;
-    object.finish()?;
     Ok(Rule { name, matcher, accepted, access, mode })
 }
 
@@ -56,7 +58,7 @@ fn mode(node: &Node<'_>) -> Result<Mode, InvalidConfig> {
 }
 
 fn matcher(node: &Node<'_>) -> Result<Matcher, InvalidConfig> {
-    let mut object = node.object()?;
+    let object = node.object(&["prefix", "path", "methods", "upgrade"])?;
     let path = match (object.optional("prefix"), object.optional("path")) {
         (Some(prefix), None) => PathMatch::Prefix(path(&prefix)?),
         (None, Some(exact)) => PathMatch::Exact(path(&exact)?),
@@ -68,7 +70,6 @@ fn matcher(node: &Node<'_>) -> Result<Matcher, InvalidConfig> {
         Some(node) => return Err(node.invalid("must be \"websocket\"")),
     };
     let methods = object.optional("methods").map_or(Ok(Vec::new()), |node| methods(&node, websocket))?;
-    object.finish()?;
     Ok(Matcher { path, methods, websocket })
 }
 
@@ -139,11 +140,11 @@ fn access(node: &Node<'_>) -> Result<Access, InvalidConfig> {
     match node.value {
         Json::Text(word) if word == "anyone" => Ok(Access::Anyone),
         Json::Text(word) if word == "authenticated" => Ok(Access::Authenticated),
-        Json::Object(members) if members.len() == 1 => {
-            let mut object = node.object()?;
+        Json::Object(_) => {
+            let object = node.object(&["permission", "role"])?;
             match (object.optional("permission"), object.optional("role")) {
-                (Some(permissions), _) => names(&permissions).map(Access::Permissions),
-                (_, Some(roles)) => names(&roles).map(Access::Roles),
+                (Some(permissions), None) => names(&permissions).map(Access::Permissions),
+                (None, Some(roles)) => names(&roles).map(Access::Roles),
                 _ => Err(unknown()),
             }
         }

@@ -128,7 +128,7 @@ fn every_error_names_its_path() {
         (rule("credentials", json!(["cookie:session"])), "rules[0].credentials[0]"),
         (rule("allow", json!("everyone")), "rules[0].allow"),
         (rule("allow", json!({"permission": "a", "role": "b"})), "rules[0].allow"),
-        (rule("allow", json!({"group": "a"})), "rules[0].allow"),
+        (rule("allow", json!({"group": "a"})), "rules[0].allow.group"),
         (rule("allow", json!({"permission": []})), "rules[0].allow.permission"),
         (rule("allow", json!({"permission": ["a", ""]})), "rules[0].allow.permission[1]"),
         (rule("allow", json!({"role": 7})), "rules[0].allow.role"),
@@ -191,6 +191,9 @@ fn what_is_not_one_json_document_is_refused() {
         assert!(Config::parse(text.as_bytes()).is_err(), "{text:?}");
     }
     assert!(Config::parse(b"\xff\xfe").is_err());
+    for empty in [&b""[..], b" \n"] {
+        assert_eq!(Config::parse(empty).unwrap_err().to_string(), ".: the configuration is empty");
+    }
     let twice = minimal().to_string() + "{}";
     assert!(Config::parse(twice.as_bytes()).is_err());
 }
@@ -210,6 +213,19 @@ fn a_missing_field_is_named() {
         let mut document = minimal();
         document.as_object_mut().unwrap().remove(field);
         assert_eq!(parse(&document).unwrap_err(), format!("{field}: is missing"));
+    }
+}
+
+#[test]
+fn an_unknown_field_is_named_before_what_is_missing_for_it() {
+    for (document, path) in [
+        (json!({"isuer": "x"}), "isuer"),
+        (with("/keys/remote", json!({"clutser": "x"})), "keys.remote.clutser"),
+        (with("/rules", json!([{"nmae": "x"}])), "rules[0].nmae"),
+        (with("/rules/0/match", json!({"prefx": "/"})), "rules[0].match.prefx"),
+    ] {
+        let error = parse(&document).unwrap_err();
+        assert!(error.starts_with(&format!("{path}: is not a field here; fields are `")), "{error}");
     }
 }
 
