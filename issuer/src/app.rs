@@ -7,7 +7,7 @@ use countersign_claims::Verifier;
 
 use crate::ambient::{self, Clock, Entropy};
 use crate::config::Settings;
-use crate::db::Db;
+use crate::db::{Db, Readiness};
 use crate::passwords::{Cost, HashError, Hasher};
 use crate::tokens::LiveKeys;
 
@@ -21,6 +21,7 @@ pub struct Parts {
     pub clock: Clock,
     pub entropy: Entropy,
     pub db: Db,
+    pub readiness: Readiness,
     pub hasher: Hasher,
     pub keys: Arc<LiveKeys>,
     /// Checks our own bearer calls.
@@ -41,7 +42,8 @@ impl App {
         let hasher = Hasher::start(Cost::from(hashing), hashing.threads, hashing.queue, &entropy)?;
         let tokens = &settings.tokens;
         let verifier = Verifier::new(tokens.issuer.clone(), vec![tokens.audience.clone()], tokens.clock_skew);
-        Ok(Self(Arc::new(Parts { settings, clock, entropy, db, hasher, keys, verifier })))
+        let readiness = Readiness::new(db.clone(), &settings.database.file);
+        Ok(Self(Arc::new(Parts { settings, clock, entropy, db, readiness, hasher, keys, verifier })))
     }
 }
 

@@ -8,7 +8,6 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::db;
 
 pub(super) fn routes() -> Router<App> {
     Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz))
@@ -34,17 +33,15 @@ struct Readiness {
     refused_reloads: u64,
 }
 
-/// GET /readyz: 200 if the database answers and a key signs, 503 otherwise.
+/// GET /readyz: 200 if the database takes writes and a key signs, 503 otherwise.
 async fn readyz(State(app): State<App>) -> Response {
-    let database = db::ping(&app.db).await;
-    if let Err(error) = &database {
-        tracing::error!(event = "not_ready", error = %error, "the database does not answer");
-    }
-    let signing_key = app.keys.at(app.clock.now()).signing().map(|(kid, _)| kid.to_owned());
-    let ready = database.is_ok() && signing_key.is_some();
+    let now = app.clock.now();
+    let usable = app.readiness.is_usable(now).await;
+    let signing_key = app.keys.at(now).signing().map(|(kid, _)| kid.to_owned());
+    let ready = usable && signing_key.is_some();
     let (code, status) =
         if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") };
-    let database = if database.is_ok() { "ok" } else { "unavailable" };
+    let database = if usable { "ok" } else { "unavailable" };
     let refused_reloads = app.keys.refusals();
     (code, Json(Readiness { status, database, signing_key, refused_reloads })).into_response()
 }

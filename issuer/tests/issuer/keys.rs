@@ -257,3 +257,34 @@ async fn health_is_alive_and_ready_is_able() {
     app.get("/v1/users/me").await.refused(401, "missing_token");
     app.post("/v1/auth/login", json!({"email": "a@b", "password": "x"})).await.refused(503, "busy");
 }
+
+#[tokio::test]
+async fn what_cannot_be_written_is_not_ready() {
+    let app = TestApp::new().await;
+    app.get("/readyz").await.expect(StatusCode::OK);
+    app.pragma("query_only = ON").await;
+    // Probed every few seconds, however often it is asked.
+    app.get("/readyz").await.expect(StatusCode::OK);
+    app.pass(5);
+    let ready = app.get("/readyz").await.expect(StatusCode::SERVICE_UNAVAILABLE).json();
+    assert_eq!((&ready["status"], &ready["database"]), (&json!("not_ready"), &json!("unavailable")));
+    app.pragma("query_only = OFF").await;
+    app.pass(5);
+    app.get("/readyz").await.expect(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_database_file_that_is_gone_or_another_is_not_ready() {
+    let app = TestApp::new().await;
+    app.get("/readyz").await.expect(StatusCode::OK);
+    let (file, aside) = (app.folder.path("issuer.db"), app.folder.path("aside.db"));
+    std::fs::rename(&file, &aside).unwrap();
+    app.pass(5);
+    app.get("/readyz").await.expect(StatusCode::SERVICE_UNAVAILABLE);
+    std::fs::copy(&aside, &file).unwrap();
+    app.pass(5);
+    app.get("/readyz").await.expect(StatusCode::SERVICE_UNAVAILABLE);
+    std::fs::rename(&aside, &file).unwrap();
+    app.pass(5);
+    app.get("/readyz").await.expect(StatusCode::OK);
+}

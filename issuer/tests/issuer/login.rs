@@ -140,17 +140,7 @@ async fn a_full_disk_is_a_503_and_passes() {
     let app = TestApp::new().await;
     app.registered("ada@example.com").await;
     // The file may not grow from here on, whichever connection of the pool writes.
-    let limit = async |pages: u32| {
-        let mut connections = Vec::new();
-        for _ in 0..app.app.db.options().get_max_connections() {
-            connections.push(app.app.db.acquire().await.unwrap());
-        }
-        for connection in &mut connections {
-            let pragma = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
-            sqlx::raw_sql(pragma).execute(&mut **connection).await.unwrap();
-        }
-    };
-    limit(1).await;
+    app.pragma("max_page_count = 1").await;
     let login = || app.post("/v1/auth/login", json!({"email": "ada@example.com", "password": PASSWORD}));
     let mut answer = login().await;
     for _ in 0..100 {
@@ -160,6 +150,6 @@ async fn a_full_disk_is_a_503_and_passes() {
         answer = login().await;
     }
     answer.refused(503, "busy");
-    limit(1_000_000).await;
+    app.pragma("max_page_count = 1000000").await;
     login().await.expect(StatusCode::OK);
 }

@@ -166,6 +166,18 @@ impl TestApp {
         self.post("/v1/auth/refresh", json!({"refresh_token": refresh_token})).await
     }
 
+    /// Runs a pragma of SQLite on every connection of the pool.
+    pub(crate) async fn pragma(&self, pragma: &str) {
+        let mut connections = Vec::new();
+        for _ in 0..self.app.db.options().get_max_connections() {
+            connections.push(self.app.db.acquire().await.unwrap());
+        }
+        for connection in &mut connections {
+            let pragma = sqlx::AssertSqlSafe(format!("PRAGMA {pragma}"));
+            sqlx::raw_sql(pragma).execute(&mut **connection).await.unwrap();
+        }
+    }
+
     /// Closes an account, as an operator would.
     pub(crate) async fn deactivate(&self, email: &str) {
         let done = sqlx::query("UPDATE users SET is_active = 0 WHERE email = $1")
