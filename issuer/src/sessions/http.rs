@@ -36,15 +36,16 @@ struct Presented {
     delivery: Delivery,
 }
 
-/// The refresh token of the body, or else of the cookie; a cookie only from our own pages.
+/// The refresh token of the body or of the cookie, not two different ones; a cookie only from our own pages.
 fn presented(app: &App, headers: &HeaderMap, body: Option<String>) -> Result<Presented, ApiError> {
-    let (text, delivery) = match body {
-        Some(token) => (token, Delivery::BodyAndCookie),
-        None => {
-            let token = refresh_cookie::get(headers).ok_or(Reject::Missing)?;
+    let (text, delivery) = match (body, refresh_cookie::get(headers)?) {
+        (Some(body), Some(cookie)) if body != cookie => return Err(Reject::AmbiguousCredentials.into()),
+        (Some(token), _) => (token, Delivery::BodyAndCookie),
+        (None, Some(token)) => {
             origin::check(headers, &app.settings.server.public_url)?;
             (token, Delivery::Cookie)
         }
+        (None, None) => return Err(Reject::Missing.into()),
     };
     match RefreshToken::verify(&text, &app.settings.sessions.secret) {
         Ok(token) => Ok(Presented { token, delivery }),
@@ -112,7 +113,7 @@ async fn logout(
     JsonOrEmpty(body): JsonOrEmpty<LogoutBody>,
 ) -> Result<Response, ApiError> {
     let now = app.clock.now();
-    let has_refresh_token = body.refresh_token.is_some() || refresh_cookie::get(&headers).is_some();
+    let has_refresh_token = body.refresh_token.is_some() || refresh_cookie::get(&headers) != Ok(None);
     let session = match caller {
         Ok(caller) => Some(caller.session),
         Err(refusal) if !has_refresh_token => return Err(refusal),

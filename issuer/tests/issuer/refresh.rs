@@ -42,6 +42,23 @@ async fn the_cookie_alone_refreshes_and_stays_out_of_the_body() {
 }
 
 #[tokio::test]
+async fn two_refresh_tokens_are_ambiguous() {
+    let app = TestApp::new().await;
+    let (ada, eve) = (app.registered("ada@example.com").await, app.registered("eve@example.com").await);
+    let body = json!({"refresh_token": ada.refresh_token});
+    for path in ["/v1/auth/refresh", "/v1/auth/logout"] {
+        let post = || app.call(Method::POST, path);
+        let (one, other) = (&ada.refresh_token, &eve.refresh_token);
+        post().cookie(one).cookie(other).await.refused(400, "ambiguous_credentials");
+        let line = format!("refresh_token={one}; a=b; refresh_token={other}");
+        post().header("cookie", &line).await.refused(400, "ambiguous_credentials");
+        post().cookie(other).json(body.clone()).await.refused(400, "ambiguous_credentials");
+    }
+    // The same one twice is one.
+    app.post("/v1/auth/refresh", body).cookie(&ada.refresh_token).await.expect(StatusCode::OK);
+}
+
+#[tokio::test]
 async fn another_site_cannot_use_the_cookie() {
     let app = TestApp::new().await;
     let ada = app.registered("ada@example.com").await;
