@@ -130,6 +130,10 @@ async fn bearer_refusals_say_why() {
     let good = format!("Bearer {}", ada.access_token);
     me(&good).header("authorization", &good).await.refused(400, "ambiguous_credentials");
     me(&good).await.expect(StatusCode::OK);
+    me(&good.replace(' ', "  ")).await.expect(StatusCode::OK);
+    for separator in ["\t", " \t", "\t "] {
+        me(&good.replace(' ', separator)).await.refused(401, "malformed_token");
+    }
 
     app.pass(900 + 29);
     me(&good).await.expect(StatusCode::OK);
