@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::ambient::{Clock, Entropy};
@@ -58,6 +59,9 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot hear SIGINT")?;
+    // Heard only so that it does not kill: past `ulimit -f`, a write then fails as on a full disk.
+    let _file_too_large =
+        signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).context("cannot hear SIGXFSZ")?;
     let listener = http::bind(settings.server.listen).await?;
     let db = db::open(&settings.database).await?;
     let keys = Arc::new(LiveKeys::new(keys));

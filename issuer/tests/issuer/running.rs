@@ -23,12 +23,18 @@ struct Running {
 
 impl Running {
     fn start() -> Self {
+        Self::start_as(|command| command)
+    }
+
+    /// `prepare` may wrap the command in another.
+    fn start_as(prepare: impl FnOnce(Command) -> Command) -> Self {
         let folder = Folder::new("");
         let text = std::fs::read_to_string(folder.config()).unwrap();
         let text = text.replace("2026-11-19T12:00:00Z", "2020-01-01T00:00:00Z");
         folder.write("countersign.toml", &text.replace("[server]", "[server]\nlisten = \"127.0.0.1:0\""));
         let mut command = countersign(&folder.config());
-        let mut child = command.arg("serve").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        command.arg("serve");
+        let mut child = prepare(command).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (sender, log) = channel();
         std::thread::spawn(move || {
@@ -98,6 +104,28 @@ fn it_serves_and_stops_when_told_to() {
     issuer.event("stopped");
     assert!(issuer.child.wait().unwrap().success());
     assert!(TcpStream::connect(issuer.address).is_err());
+}
+
+#[test]
+fn a_limit_on_file_sizes_is_a_503_and_does_not_kill() {
+    // In blocks of 512 bytes.
+    let issuer = Running::start_as(|serve| {
+        let mut limited = Command::new("sh");
+        limited
+            .args(["-c", "ulimit -f 400 && exec \"$0\" \"$@\""])
+            .arg(serve.get_program())
+            .args(serve.get_args());
+        let variables = serve.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        limited.env_clear().envs(variables).env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
+        limited
+    });
+    let register = |n| {
+        let email = format!("{n}@example.com");
+        issuer.post("/v1/auth/register", &json!({"email": email, "password": PASSWORD, "name": "Ada"}))
+    };
+    let refused = (0..200).map(register).find(|answer| !answer.starts_with("HTTP/1.1 201")).unwrap();
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    assert!(issuer.get("/healthz").contains("200 OK"));
 }
 
 #[test]
