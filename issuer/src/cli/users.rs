@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use super::{block_on, say, settings};
 use crate::access;
-use crate::accounts::{Email, Name, NewUser, store};
+use crate::accounts::{Email, Name, NewUser, is_invisible, store};
 use crate::ambient::{Clock, Entropy, new_id};
 use crate::config::Settings;
 use crate::db;
@@ -130,10 +130,24 @@ async fn list(settings: &Settings) -> anyhow::Result<()> {
         let active = if user.is_active { "active" } else { "inactive" };
         say(format_args!(
             "{}  {:<32} {roles:<16} {active:<9} {created:<20}  {}",
-            user.id, user.email, user.name
+            user.id,
+            user.email,
+            printable(&user.name)
         ));
     }
     Ok(())
+}
+
+/// The text with what would act on the terminal, or on the text around it, escaped.
+fn printable(text: &str) -> String {
+    text.chars().fold(String::new(), |mut printed, c| {
+        if is_invisible(c) {
+            printed.extend(c.escape_unicode());
+        } else {
+            printed.push(c);
+        }
+        printed
+    })
 }
 
 async fn set_role(settings: &Settings, email: Email, roles: Vec<String>) -> anyhow::Result<()> {
@@ -143,4 +157,15 @@ async fn set_role(settings: &Settings, email: Email, roles: Vec<String>) -> anyh
     ensure!(found, "there is no account with {email}");
     say(format_args!("{email}: {}", roles.join(", ")));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_act_on_the_terminal() {
+        assert_eq!(printable("Ада O'Brien"), "Ада O'Brien");
+        assert_eq!(printable("a\u{1b}[2Jb\u{202e}c\nd"), "a\\u{1b}[2Jb\\u{202e}c\\u{a}d");
+    }
 }

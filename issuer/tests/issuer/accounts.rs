@@ -148,7 +148,7 @@ async fn nobody_promotes_themselves() {
 async fn changes_are_checked_like_new_values() {
     let app = TestApp::new().await;
     let ada = app.registered("ada@example.com").await;
-    let body = json!({"name": "", "phone": "x"});
+    let body = json!({"name": "Ada \u{202e}nimda", "phone": "x"});
     let answer = app.call(Method::PATCH, "/v1/users/me").by(&ada).json(body).await;
     assert_eq!(answer.invalid_fields(), ["name", "phone"]);
 }
