@@ -24,7 +24,7 @@ const MAX_CONNECTIONS: u32 = 4;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("database {file}: {reason}")]
+    #[error("database.url: {file} cannot be used: {reason}")]
     Unusable { file: String, reason: String },
 }
 

@@ -50,6 +50,7 @@ fn database(settings: &Settings) -> Option<Finding> {
             let message = format!("database {file}: its folder does not exist");
             Some(Finding::error(source, "database.url", message))
         }
-        Err(error) => Some(Finding::error(source, "database.url", format!("{error:#}"))),
+        // It names the key itself.
+        Err(error) => Some(Finding::error(source, "", format!("{error:#}"))),
     }
 }

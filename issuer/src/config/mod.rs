@@ -68,9 +68,13 @@ pub fn parse(file: &Path, text: &str, env: impl IntoIterator<Item = (String, Str
     let root: Table = match toml::from_str(text) {
         Ok(root) => root,
         Err(error) => {
-            let line =
-                error.span().map_or(0, |span| text.get(..span.start).unwrap_or("").lines().count().max(1));
-            let message = format!("line {line}: {}", error.message());
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
+            let line = before.matches('\n').count() + 1;
+            // Only a key is quoted: anything else may be a secret.
+            let key =
+                error.span().filter(|_| error.message() == "duplicate key").and_then(|span| text.get(span));
+            let key = key.map_or_else(String::new, |key| format!(" {key:?}"));
+            let message = format!("line {line}: {}{key}", error.message());
             return Loaded::refused(Finding::error(file.display(), "", message));
         }
     };

@@ -13,6 +13,9 @@ use super::value::Setting;
 /// platforms make such names (`COUNTERSIGN_SERVICE_HOST`) on their own account.
 const PREFIX: &str = "COUNTERSIGN_";
 
+/// Sections whose keys no variable can name.
+const FILE_ONLY: [&str; 2] = ["keys", "roles"];
+
 pub(super) struct Reader {
     pub(super) file: String,
     pub(super) findings: Vec<Finding>,
@@ -21,23 +24,29 @@ pub(super) struct Reader {
     root: Table,
     /// Dotted key to (variable, value).
     variables: BTreeMap<String, (String, String)>,
+    /// The names of variables with our prefix and without a double underscore.
+    foreign: BTreeSet<String>,
 }
 
 impl Reader {
     pub(super) fn new(file: &Path, root: Table, env: impl IntoIterator<Item = (String, String)>) -> Self {
-        let variables = env
-            .into_iter()
-            .filter_map(|(name, value)| {
-                let key = name.strip_prefix(PREFIX).filter(|key| key.contains("__"))?;
-                Some((key.replace("__", ".").to_ascii_lowercase(), (name, value)))
-            })
-            .collect();
+        let (mut variables, mut foreign) = (BTreeMap::new(), BTreeSet::new());
+        for (name, value) in env {
+            match name.strip_prefix(PREFIX) {
+                Some(key) if key.contains("__") => {
+                    variables.insert(key.replace("__", ".").to_ascii_lowercase(), (name, value));
+                }
+                Some(_) => drop(foreign.insert(name)),
+                None => {}
+            }
+        }
         Self {
             file: file.display().to_string(),
             findings: Vec::new(),
             known: BTreeSet::new(),
             root,
             variables,
+            foreign,
         }
     }
 
@@ -89,15 +98,27 @@ impl Reader {
             let hint = nearest(name, sections.iter().map(String::as_str));
             self.error(name, format!("unknown section{hint}"));
         }
+        let section = |key: &str| key.split_once('.').map_or("", |(section, _)| section).to_owned();
+        let file_only = |key: &str| FILE_ONLY.contains(&section(key).as_str());
         let keys: Vec<&str> = self.known.iter().map(String::as_str).filter(|k| !k.ends_with('.')).collect();
-        let strays: Vec<_> = self
-            .variables
-            .iter()
-            .map(|(key, (variable, _))| {
-                let hint = nearest(key, keys.iter().copied());
-                Finding::error(variable, key.clone(), format!("unknown key{hint}"))
-            })
-            .collect();
+        let keys: Vec<&str> = keys.into_iter().filter(|key| !file_only(key)).collect();
+        let mut strays = Vec::new();
+        for (key, (variable, _)) in &self.variables {
+            let message = if file_only(key) {
+                format!("{} can be set in the file only", section(key))
+            } else {
+                format!("unknown key{}", nearest(key, keys.iter().copied()))
+            };
+            strays.push(Finding::error(variable, key.clone(), message));
+        }
+        for key in &keys {
+            let key = key.to_ascii_uppercase();
+            let slip = format!("{PREFIX}{}", key.replace('.', "_"));
+            if self.foreign.contains(&slip) {
+                let meant = format!("{PREFIX}{}", key.replace('.', "__"));
+                strays.push(Finding::warning(slip, "", format!("is not read; did you mean {meant}?")));
+            }
+        }
         self.findings.extend(strays);
     }
 

@@ -153,6 +153,35 @@ fn a_wrong_variable_is_named() {
 }
 
 #[test]
+fn keys_and_roles_cannot_be_variables() {
+    for (name, key) in [("COUNTERSIGN_KEYS__KID", "keys.kid"), ("COUNTERSIGN_ROLES__USER", "roles.user")] {
+        let section = key.split('.').next().unwrap();
+        assert_eq!(
+            finding("", &[(name, "x")]),
+            format!("{name}: {key}: {section} can be set in the file only")
+        );
+    }
+}
+
+#[test]
+fn a_variable_short_of_an_underscore_is_a_warning() {
+    let loaded = read("", &[("COUNTERSIGN_TOKENS_ACCESS_LIFETIME", "1m")]);
+    assert_eq!(loaded.settings.unwrap().tokens.access_lifetime, 900);
+    assert_eq!(
+        loaded.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "COUNTERSIGN_TOKENS_ACCESS_LIFETIME: is not read; did you mean COUNTERSIGN_TOKENS__ACCESS_LIFETIME?"
+        ]
+    );
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_named() {
+    let loaded = parse(Path::new("x.toml"), "[server]\nlisten = \"a\"\nlisten = \"b\"", []);
+    assert_eq!(loaded.findings[0].to_string(), "x.toml: line 3: duplicate key \"listen\"");
+}
+
+#[test]
 fn variables_that_platforms_make_are_left_alone() {
     let env = [("COUNTERSIGN_SERVICE_HOST", "10.0.0.1"), ("COUNTERSIGN_PORT", "tcp://x"), ("HOME", "/")];
     settings("", &env);

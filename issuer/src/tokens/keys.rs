@@ -48,13 +48,16 @@ impl KeySet {
         for (index, line) in settings.keys.iter().enumerate().filter(|(_, line)| !line.revoked) {
             let key = format!("keys[{index}].file");
             match read_pair(&line.file) {
-                Ok(pair) => drop(pairs.insert(line.kid.clone(), pair)),
+                Ok(pair) => {
+                    pairs.insert(line.kid.clone(), pair);
+                    let open = readable_by_others(&line.file);
+                    findings.extend(open.map(|text| Finding::warning(&file, &key, text)));
+                }
                 Err(reason) => {
                     let message = format!("key {:?}: {} {reason}", line.kid, line.file.display());
                     findings.push(Finding::error(&file, &key, message));
                 }
             }
-            findings.extend(readable_by_others(&line.file).map(|text| Finding::warning(&file, &key, text)));
         }
         if pairs.len() > MAX_KEYS {
             findings.push(Finding::error(&file, "keys", format!("more than {MAX_KEYS} keys")));
@@ -121,6 +124,9 @@ fn slot(line: &KeyLine) -> Slot {
 }
 
 fn read_pair(file: &Path) -> Result<Pair, String> {
+    if file.is_dir() {
+        return Err("is a directory".to_owned());
+    }
     let pem = std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?;
     let pem = Zeroizing::new(pem);
     let private = SigningKey::from_pkcs8_pem(&pem)
