@@ -210,7 +210,7 @@ async fn one(
         Scene { filter, upstream, workers: setting.workers, size: Size::default(), issuer: &crowd.issuer };
     let mut running = bench.start(scene, clients).await?;
     // New tokens fill the cache, too: making room in it is part of what they cost.
-    running.warm_up(1).await?;
+    running.warm_up().await?;
     let saturated = running.measure(setting.seconds, Pace::AsFastAsItGoes).await?;
     let paced = match setting.paced {
         true => Some(running.measure(setting.seconds, Pace::PerSecond(EQUAL_LOAD)).await?),

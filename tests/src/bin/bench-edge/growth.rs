@@ -19,7 +19,8 @@ use crate::stats::Spread;
 const ROOMY_CACHE: usize = 64 << 20;
 
 const TOKENS: [usize; 4] = [1_000, 5_000, 20_000, 50_000];
-const RULES: [usize; 3] = [5, 50, 500];
+/// Beside the five rules and two keys that the curve of tokens has.
+const RULES: [usize; 2] = [50, 500];
 const KEYS: [u8; 3] = [1, 10, 50];
 
 /// Live tokens in the cache of each worker when its memory is measured.
@@ -111,7 +112,7 @@ async fn warm_cost(bench: &Bench, plan: Plan, seconds: u64) -> Result<f64> {
     let size = Size { rules, cache_bytes: ROOMY_CACHE };
     let scene = Scene { filter, upstream: Upstream::Direct, workers: 1, size, issuer: &issuer };
     let mut running = bench.start(scene, &clients).await?;
-    running.fill_caches().await?;
+    running.warm_up().await?;
     let cost = running.measure(seconds, Pace::AsFastAsItGoes).await?;
     running.edge.stop().await?;
     Ok(cost.cpu_us)
@@ -126,7 +127,7 @@ pub(crate) async fn memory(bench: &Bench) -> Result<Memory> {
         for (workers, resident) in [1, 2].into_iter().zip(resident) {
             let scene = Scene { filter, upstream: Upstream::Direct, workers, size, issuer: &issuer };
             let mut running = bench.start(scene, &clients).await?;
-            running.fill_caches().await?;
+            running.warm_up().await?;
             *resident = running.edge.resident_bytes()? as f64 / f64::from(1 << 20);
             running.edge.stop().await?;
         }

@@ -39,8 +39,8 @@ const BUSY_SAMPLE: Duration = Duration::from_secs(2);
 /// Measures what a request costs in Envoy: with no filter, with Envoy's own JWT filter, with ours.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Rounds of the main comparison; the others take about half as many
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..))]
+    /// Rounds of the main comparison; the others take a third
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
     /// Seconds of load in each measurement
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
@@ -99,7 +99,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
         let (rounds, seconds) = if arguments.quick { (1, 1) } else { (2, 2) };
         report.curves = growth::curves(&bench, rounds, seconds).await?;
         report.memory = Some(growth::memory(&bench).await?);
-        report.start = Some(growth::start(&bench, if arguments.quick { 1 } else { 5 }).await?);
+        report.start = Some(growth::start(&bench, if arguments.quick { 1 } else { 3 }).await?);
     }
     publish(&report, &bench.folder.join(if arguments.growth { "growth.json" } else { "edge.json" }))
 }
@@ -118,7 +118,7 @@ impl Arguments {
         if self.main_only {
             return vec![main];
         }
-        let less = Setting { rounds: rounds.div_ceil(2), seconds: seconds.min(2), paced: false, ..main };
+        let less = Setting { rounds: rounds.div_ceil(3), seconds: seconds.min(2), paced: false, ..main };
         vec![
             main,
             Setting { name: "one worker, through an upstream", proxied: true, ..less },

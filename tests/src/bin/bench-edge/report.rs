@@ -69,12 +69,12 @@ impl Report {
             write_comparison(&mut out, comparison);
         }
         if !self.curves.is_empty() {
-            out.push_str("\ngrowth, tokens known: CPU µs for each request over bare\n");
+            out.push_str("\ngrowth, tokens known: CPU µs for each request, and over bare\n");
         }
-        for Point { curve, filter, tokens, rules, keys, overhead_us, .. } in &self.curves {
+        for Point { curve, filter, tokens, rules, keys, cpu_us, overhead_us } in &self.curves {
             let size = format!("{tokens} tokens, {rules} rules, {keys} keys");
-            let _ =
-                writeln!(out, "  {curve:<7} {:<17} {size:<34} {:>14}", filter.name(), with_mad(*overhead_us));
+            let (name, cost, over) = (filter.name(), with_mad(*cpu_us), with_mad(*overhead_us));
+            let _ = writeln!(out, "  {curve:<7} {name:<17} {size:<34} {cost:>14} {over:>14}");
         }
         if let Some(Memory { tokens, for_each_worker_mib, whole_process_mib }) = &self.memory {
             let _ = writeln!(

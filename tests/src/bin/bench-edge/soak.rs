@@ -34,7 +34,7 @@ pub(crate) async fn run(bench: &Bench, minutes: u64) -> Result<Soak> {
         issuer: &issuer,
     };
     let mut running = bench.start(scene, &clients).await?;
-    running.warm_up(5).await?;
+    running.warm_up().await?;
     let mut resident_mib = Vec::new();
     for _ in 0..minutes * 60 / SAMPLE_SECONDS {
         running.measure(SAMPLE_SECONDS, Pace::PerSecond(PER_SECOND)).await?;
