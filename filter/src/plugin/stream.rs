@@ -115,7 +115,8 @@ fn apply(edits: &Edits<'_>) -> Result<(), Status> {
         }
     }
     for (name, value) in edits.identity.iter().flat_map(|principal| principal.headers()) {
-        hostcalls::set_map_value_bytes(request, name, Some(value.as_bytes()))?;
+        // Added, not set: nothing is left under this name, and the host need not look for it.
+        hostcalls::add_map_value_bytes(request, name, value.as_bytes())?;
     }
     Ok(())
 }
