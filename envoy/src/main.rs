@@ -1,11 +1,11 @@
-//! `countersign-stack`: the command behind the aliases `cargo up` and `cargo ci`.
+//! `countersign-stack`: the command behind the aliases `cargo up`, `cargo ci` and `cargo filter`.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use countersign_stack::standin::Standin;
-use countersign_stack::{ci, standin, up};
+use countersign_stack::{artifacts, ci, standin, up};
 
 /// Runs the Countersign platform on this machine, and its tests.
 #[derive(Parser)]
@@ -25,6 +25,8 @@ enum Command {
         #[arg(long, conflicts_with = "once")]
         fresh: bool,
     },
+    /// Build the filter as it is shipped and print where it is
+    Filter,
     /// Set up and pass every check and test
     Ci,
     /// Run one stand-in service
@@ -42,6 +44,7 @@ async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Up { once: false, fresh } => up::run(fresh).await,
         Command::Up { once: true, .. } => up::tour().await,
+        Command::Filter => artifacts::filter().map(|module| println!("{}", module.display())),
         Command::Ci => ci::run_all(),
         Command::Standin { service, listen } => standin::run(service, listen).await,
     };
