@@ -288,3 +288,30 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_vms_put_one_token_in_different_places() {
+        let token = [b'a'; 100];
+        let places: Vec<_> = (0..8).map(|seed| Seeds([seed, seed.rotate_left(32)]).hash(&token)).collect();
+        let distinct: std::collections::BTreeSet<_> = places.iter().collect();
+        assert_eq!(distinct.len(), places.len(), "{places:?}");
+    }
+
+    #[test]
+    fn compares_every_byte() {
+        for length in [0, 1, 7, 8, 15, 16, 17, 100] {
+            let token = vec![b'a'; length];
+            assert!(equal(&token, &token));
+            assert!(!equal(&token, &[&token[..], b"a"].concat()));
+            for at in 0..length {
+                let mut other = token.clone();
+                other[at] = b'b';
+                assert!(!equal(&token, &other), "{length} {at}");
+            }
+        }
+    }
+}
