@@ -287,11 +287,6 @@ mod tests {
             prop_assert_eq!((cache.len(), cache.bytes), (0, 0));
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn two_vms_put_one_token_in_different_places() {
