@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
-use sqlx::migrate::{Migrate as _, Migrator};
+use sqlx::migrate::{AppliedMigration, Migrate as _, MigrateError, Migrator};
 use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
 
 use crate::config::Database;
@@ -38,7 +38,7 @@ fn unusable(file: &Path, reason: impl std::fmt::Display) -> OpenError {
 /// [`OpenError`], in one line, naming the file.
 pub async fn open(database: &Database) -> Result<Db, OpenError> {
     let pool = connect(database, "rwc").await?;
-    MIGRATIONS.run(&pool).await.map_err(|error| unusable(&database.file, reason(&error)))?;
+    MIGRATIONS.run(&pool).await.map_err(|error| unusable(&database.file, migration_failure(&error)))?;
     // A file that became read-only since its last migration shows only when something writes.
     write_probe(&pool).await.map_err(|error| unusable(&database.file, error))?;
     Ok(pool)
@@ -47,19 +47,31 @@ pub async fn open(database: &Database) -> Result<Db, OpenError> {
 /// How many migrations the database still needs; `None` if it does not exist yet. Changes nothing.
 ///
 /// # Errors
-/// [`OpenError`] if it exists and cannot be used.
+/// [`OpenError`] if it exists and cannot be used, or was migrated by another version of this program.
 pub async fn pending_migrations(database: &Database) -> Result<Option<usize>, OpenError> {
     if !database.file.exists() {
         return Ok(None);
     }
     let pool = connect(database, "rw").await?;
-    let fail = |error: sqlx::migrate::MigrateError| unusable(&database.file, reason(&error));
+    let fail = |error: MigrateError| unusable(&database.file, migration_failure(&error));
     let mut connection = pool.acquire().await.map_err(|error| unusable(&database.file, error))?;
     let known = connection.list_applied_migrations(&MIGRATIONS.table_name).await;
     let applied = known.or_else(|error| if no_table(&error) { Ok(Vec::new()) } else { Err(fail(error)) })?;
     drop(connection);
     pool.close().await;
+    applied.iter().try_for_each(check_known).map_err(fail)?;
     Ok(Some(MIGRATIONS.iter().count().saturating_sub(applied.len())))
+}
+
+/// Refuses a migration that the database has had and this program would not run.
+fn check_known(applied: &AppliedMigration) -> Result<(), MigrateError> {
+    match MIGRATIONS.iter().find(|ours| ours.version == applied.version) {
+        None => Err(MigrateError::VersionMissing(applied.version)),
+        Some(ours) if ours.checksum != applied.checksum => {
+            Err(MigrateError::VersionMismatch(applied.version))
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 /// Writes something that nobody reads: other statements may succeed without touching the disk.
@@ -125,6 +137,15 @@ fn percent_encode(path: &Path) -> String {
     encoded
 }
 
+fn migration_failure(error: &MigrateError) -> String {
+    match error {
+        MigrateError::VersionMissing(version) => {
+            format!("migration {version} is unknown: a newer version of countersign has migrated it")
+        }
+        error => reason(error),
+    }
+}
+
 /// The innermost cause: the wrappers only say that a migration was being executed.
 fn reason(error: &dyn std::error::Error) -> String {
     let mut cause = error;
@@ -134,6 +155,6 @@ fn reason(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-fn no_table(error: &sqlx::migrate::MigrateError) -> bool {
+fn no_table(error: &MigrateError) -> bool {
     reason(error).contains("no such table")
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::serve::examine;
 use super::{block_on, environment, say};
 use crate::ambient::Clock;
-use crate::config::{self, Finding, Settings, Severity};
+use crate::config::{self, Finding, Settings, Severity, readable_by_others};
 use crate::db;
 
 pub(super) fn run(config: &Path) -> anyhow::Result<ExitCode> {
@@ -15,6 +15,9 @@ pub(super) fn run(config: &Path) -> anyhow::Result<ExitCode> {
     if let Some(settings) = &loaded.settings {
         findings.extend(examine(settings, Clock::system().now()).1);
         findings.extend(database(settings));
+        // It holds the hashes of passwords.
+        let open = readable_by_others(&settings.database.file);
+        findings.extend(open.map(|text| Finding::warning(settings.file.display(), "database.url", text)));
     }
     for finding in &findings {
         let severity = match finding.severity {

@@ -47,7 +47,10 @@ pub(super) enum Command {
         force: bool,
     },
     /// Set revoked = true for a key: it is unpublished and every token that it signed is refused.
-    Revoke { kid: String },
+    Revoke {
+        /// The key id, as `keys list` shows it.
+        kid: String,
+    },
     /// Print the published keys (RFC 7517).
     Jwks,
 }
@@ -100,10 +103,10 @@ fn generate(
 ) -> anyhow::Result<()> {
     let kid = kid_or_new(kid, now, entropy)?;
     let file = out.unwrap_or_else(|| folder(config).join(key_file(&kid)));
+    // The file of the configuration, not its folder: that is an empty path for a bare name.
+    let (absolute, config) = (std::path::absolute(&file)?, std::path::absolute(config)?);
     write_key(&file, entropy)?;
-    let listed = std::path::absolute(&file)?;
-    let home = std::path::absolute(folder(config))?;
-    let listed = listed.strip_prefix(&home).unwrap_or(&listed);
+    let listed = absolute.strip_prefix(folder(&config)).unwrap_or(&absolute);
     say(key_lines(&kid, &listed.to_string_lossy(), &rfc3339(now)).trim_end());
     Ok(())
 }
@@ -154,7 +157,8 @@ fn revoke(config: &Path, kid: &str, now: i64) -> anyhow::Result<()> {
         "nothing was changed (first `countersign keys rotate --sign-in 0s --force` makes another key)",
     )?;
     say(format_args!("{kid} is revoked in {}: a running issuer unpublishes it at once", config.display()));
-    say("verifiers go on accepting its tokens until they fetch the keys again (jwks.max_age)");
+    say("verifiers go on accepting its tokens until they fetch the keys again \
+         (Countersign's filter: keys.remote.refresh; others: jwks.max_age)");
     Ok(())
 }
 

@@ -19,8 +19,10 @@ use crate::passwords::{Cost, Hasher, Password, check_strength};
 pub(super) enum Command {
     /// Make an account; the password is asked for, or read from standard input.
     Create {
+        /// The address to log in with.
         #[arg(long)]
         email: String,
+        /// What the person is called.
         #[arg(long)]
         name: String,
         /// A role of the configuration; may be repeated; "user" if not given.
@@ -34,7 +36,9 @@ pub(super) enum Command {
     List,
     /// Replace the roles of an account; tokens issued from then on carry the new ones.
     SetRole {
+        /// The address of the account.
         email: String,
+        /// All roles that the account shall have; others are taken away.
         #[arg(required = true, value_name = "ROLE")]
         roles: Vec<String>,
     },

@@ -89,7 +89,7 @@ fn strength(secret: &[u8]) -> usize {
     if secret.iter().all(u8::is_ascii_hexdigit) { secret.len() / 2 } else { secret.len() }
 }
 
-/// What to say about a secret file that more than its owner may touch.
+/// What to say about a file with secrets that more than its owner may touch.
 pub(crate) fn readable_by_others(path: &Path) -> Option<String> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;

@@ -1,10 +1,11 @@
 //! The operator's command as it is shipped: what it prints, what it writes, how it fails.
 
-use std::io::Write as _;
+mod users;
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use crate::stage::{Folder, NOON, PASSWORD, key_lines};
+use crate::stage::{Folder, NOON, key_lines};
 
 pub(crate) fn countersign(config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
@@ -25,15 +26,6 @@ fn ran(output: Output) -> Ran {
 
 fn run(folder: &Folder, arguments: &[&str]) -> Ran {
     ran(countersign(&folder.config()).args(arguments).output().unwrap())
-}
-
-fn run_with_password(folder: &Folder, arguments: &[&str], password: &str) -> Ran {
-    let mut command = countersign(&folder.config());
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    // It may have refused before it came to the password.
-    let _ = writeln!(child.stdin.take().unwrap(), "{password}");
-    ran(child.wait_with_output().unwrap())
 }
 
 /// Fails with this on one line, and nothing else.
@@ -61,9 +53,44 @@ fn check_is_content_with_what_serve_would_take() {
     assert_eq!(before.code, 0, "{}", before.out);
     assert!(before.out.contains("does not exist yet"), "{}", before.out);
     assert_eq!(run(&folder, &["migrate"]).code, 0);
+    folder.set_mode("issuer.db", 0o600);
     let after = run(&folder, &["check"]);
     assert_eq!((after.code, after.out.lines().count()), (0, 1), "{}", after.out);
     assert!(after.out.contains("errors: 0, warnings: 0"), "{}", after.out);
+}
+
+#[test]
+fn check_warns_of_a_database_that_others_can_read() {
+    let folder = folder();
+    assert_eq!(run(&folder, &["migrate"]).code, 0);
+    folder.set_mode("issuer.db", 0o644);
+    let ran = run(&folder, &["check"]);
+    assert_eq!(ran.code, 0, "{}", ran.out);
+    assert!(ran.out.contains("issuer.db is open to other users (mode 644); chmod 600 it"), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn a_database_of_another_version_is_refused_by_check_as_by_serve() {
+    for (change, expected) in [
+        (
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+             VALUES (9999, 'later', TRUE, x'00', 0)",
+            "migration 9999 is unknown: a newer version of countersign has migrated it",
+        ),
+        (
+            "UPDATE _sqlx_migrations SET checksum = x'00' WHERE version = 1",
+            "migration 1 was previously applied",
+        ),
+    ] {
+        let folder = folder();
+        let db = countersign_issuer::db::open(&folder.settings().database).await.unwrap();
+        sqlx::query(change).execute(&db).await.unwrap();
+        db.close().await;
+        let ran = run(&folder, &["check"]);
+        assert_eq!(ran.code, 1, "{}", ran.out);
+        assert!(ran.out.contains("issuer.db cannot be used: ") && ran.out.contains(expected), "{}", ran.out);
+        fails(&folder, &["serve"], expected);
+    }
 }
 
 #[test]
@@ -180,6 +207,25 @@ fn a_generated_key_is_private_and_never_overwritten() {
 }
 
 #[test]
+fn a_configuration_in_the_current_folder_needs_no_naming() {
+    let folder = folder();
+    let here = |arguments: &[&str]| {
+        let mut command = countersign(&folder.config());
+        command.env_remove("COUNTERSIGN_CONFIG").current_dir(folder.0.path());
+        let ran = ran(command.args(arguments).output().unwrap());
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+        ran.out
+    };
+    let made = here(&["keys", "generate", "--kid", "first"]);
+    assert!(made.contains("file = \"keys/first.pem\"\n"), "{made}");
+    assert!(folder.path("keys/first.pem").exists());
+    here(&["keys", "rotate", "--kid", "next"]);
+    here(&["keys", "revoke", "next"]);
+    here(&["migrate"]);
+    here(&["check"]);
+}
+
+#[test]
 fn a_key_with_the_default_name_differs_each_time() {
     let folder = Folder(tempfile::tempdir().unwrap());
     let (one, two) = (run(&folder, &["keys", "generate"]), run(&folder, &["keys", "generate"]));
@@ -275,74 +321,38 @@ fn revoking_unpublishes_and_never_leaves_a_gap() {
     fails(&folder, &["keys", "revoke", "none"], "no [[keys]] entry has kid \"none\"");
     assert_eq!(std::fs::read_to_string(folder.config()).unwrap(), before);
     assert_eq!(run(&folder, &["keys", "rotate", "--kid", "two", "--sign-in", "0s", "--force"]).code, 0);
-    assert_eq!(run(&folder, &["keys", "revoke", "one"]).code, 0);
+    let revoked = run(&folder, &["keys", "revoke", "one"]);
+    assert_eq!(revoked.code, 0, "{}", revoked.err);
+    assert!(revoked.out.contains("keys.remote.refresh; others: jwks.max_age"), "{}", revoked.out);
     let list = run(&folder, &["keys", "list"]).out;
     assert!(list.lines().any(|line| line.starts_with("one ") && line.ends_with("revoked")), "{list}");
     assert!(!run(&folder, &["keys", "jwks"]).out.contains("\"one\""));
 }
 
 #[test]
-fn users_are_made_listed_and_given_roles() {
+fn every_argument_is_explained() {
     let folder = folder();
-    let create = [
-        "users",
-        "create",
-        "--email",
-        "Root@Example.com",
-        "--name",
-        "Root",
-        "--role",
-        "admin",
-        "--password-stdin",
-    ];
-    let ran = run_with_password(&folder, &create, PASSWORD);
-    assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(ran.out.contains("root@example.com (admin)") && !ran.out.contains(PASSWORD), "{}", ran.out);
-    let again = run_with_password(&folder, &create, PASSWORD);
-    assert_eq!(
-        (again.code, again.err.as_str()),
-        (1, "error: an account with root@example.com exists already\n")
-    );
-
-    let set = run(&folder, &["users", "set-role", "ROOT@example.com", "user", "admin"]);
-    assert_eq!((set.code, set.out.as_str()), (0, "root@example.com: user, admin\n"));
-    let list = run(&folder, &["users", "list"]).out;
-    assert!(
-        list.lines().nth(1).unwrap().contains("root@example.com") && list.contains("user,admin"),
-        "{list}"
-    );
-    fails(
-        &folder,
-        &["users", "set-role", "root@example.com", "king"],
-        "there is no role \"king\"; the configuration has admin, user",
-    );
-    fails(
-        &folder,
-        &["users", "set-role", "who@example.com", "user"],
-        "there is no account with who@example.com",
-    );
-}
-
-#[test]
-fn users_are_held_to_the_rules_of_registration() {
-    let folder = folder();
-    let create = |email, name, password| {
-        let arguments = ["users", "create", "--email", email, "--name", name, "--password-stdin"];
-        let ran = run_with_password(&folder, &arguments, password);
-        assert_eq!((ran.code, ran.err.lines().count()), (1, 1), "{}", ran.err);
-        ran.err
-    };
-    assert!(create("root", "Root", PASSWORD).contains("\"root\" must be an e-mail address"));
-    assert!(create("a@example.com", " ", PASSWORD).contains("--name must have 1 to 128 characters"));
-    assert!(create("a@example.com", "A", "password1234").contains("the password is too easy to guess"));
-    assert!(create("a@example.com", "A", "").contains("the password must have at least 12 characters"));
-    fails(&folder, &["users", "create", "--email", "a@example.com", "--name", "A"], "--password-stdin");
-}
-
-#[test]
-fn no_argument_takes_a_password() {
-    let help = run(&folder(), &["users", "create", "--help"]).out;
-    assert!(help.contains("--password-stdin") && !help.contains("--password "), "{help}");
+    for command in [
+        &["serve"][..],
+        &["check"],
+        &["migrate"],
+        &["keys", "list"],
+        &["keys", "generate"],
+        &["keys", "rotate"],
+        &["keys", "revoke"],
+        &["keys", "jwks"],
+        &["users", "create"],
+        &["users", "list"],
+        &["users", "set-role"],
+    ] {
+        // The short form has an argument and its text on one line.
+        let help = run(&folder, &[command, &["-h"]].concat()).out;
+        let arguments: Vec<_> =
+            help.lines().filter(|line| line.starts_with("  -") || line.starts_with("  <")).collect();
+        assert!(arguments.iter().any(|line| line.contains("--help")), "{help}");
+        let unexplained = |line: &&str| !line.trim().contains("  ");
+        assert!(!arguments.iter().any(|line| unexplained(&line)), "{help}");
+    }
 }
 
 #[test]

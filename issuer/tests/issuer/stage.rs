@@ -62,9 +62,13 @@ impl Folder {
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
-        use std::os::unix::fs::PermissionsExt as _;
         std::fs::write(self.path(name), text).unwrap();
-        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+        self.set_mode(name, 0o600);
+    }
+
+    pub(crate) fn set_mode(&self, name: &str, mode: u32) {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
     pub(crate) fn append(&self, name: &str, text: &str) {

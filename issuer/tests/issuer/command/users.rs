@@ -1,0 +1,80 @@
+//! `countersign users`: accounts by command, under the rules that registering has.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use super::{Ran, countersign, fails, folder, ran, run};
+use crate::stage::{Folder, PASSWORD};
+
+fn run_with_password(folder: &Folder, arguments: &[&str], password: &str) -> Ran {
+    let mut command = countersign(&folder.config());
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // It may have refused before it came to the password.
+    let _ = writeln!(child.stdin.take().unwrap(), "{password}");
+    ran(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn users_are_made_listed_and_given_roles() {
+    let folder = folder();
+    let create = [
+        "users",
+        "create",
+        "--email",
+        "Root@Example.com",
+        "--name",
+        "Root",
+        "--role",
+        "admin",
+        "--password-stdin",
+    ];
+    let ran = run_with_password(&folder, &create, PASSWORD);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out.contains("root@example.com (admin)") && !ran.out.contains(PASSWORD), "{}", ran.out);
+    let again = run_with_password(&folder, &create, PASSWORD);
+    assert_eq!(
+        (again.code, again.err.as_str()),
+        (1, "error: an account with root@example.com exists already\n")
+    );
+
+    let set = run(&folder, &["users", "set-role", "ROOT@example.com", "user", "admin"]);
+    assert_eq!((set.code, set.out.as_str()), (0, "root@example.com: user, admin\n"));
+    let list = run(&folder, &["users", "list"]).out;
+    assert!(
+        list.lines().nth(1).unwrap().contains("root@example.com") && list.contains("user,admin"),
+        "{list}"
+    );
+    fails(
+        &folder,
+        &["users", "set-role", "root@example.com", "king"],
+        "there is no role \"king\"; the configuration has admin, user",
+    );
+    fails(
+        &folder,
+        &["users", "set-role", "who@example.com", "user"],
+        "there is no account with who@example.com",
+    );
+}
+
+#[test]
+fn users_are_held_to_the_rules_of_registration() {
+    let folder = folder();
+    let create = |email, name, password| {
+        let arguments = ["users", "create", "--email", email, "--name", name, "--password-stdin"];
+        let ran = run_with_password(&folder, &arguments, password);
+        assert_eq!((ran.code, ran.err.lines().count()), (1, 1), "{}", ran.err);
+        ran.err
+    };
+    assert!(create("root", "Root", PASSWORD).contains("\"root\" must be an e-mail address"));
+    assert!(create("a@example.com", " ", PASSWORD).contains("--name must have 1 to 128 characters"));
+    assert!(create("a@example.com", "A", "password1234").contains("the password is too easy to guess"));
+    assert!(create("a@example.com", "A", "").contains("the password must have at least 12 characters"));
+    fails(&folder, &["users", "create", "--email", "a@example.com", "--name", "A"], "--password-stdin");
+}
+
+#[test]
+fn no_argument_takes_a_password() {
+    let help = run(&folder(), &["users", "create", "--help"]).out;
+    assert!(help.contains("--password-stdin") && !help.contains("--password "), "{help}");
+}
