@@ -38,11 +38,13 @@ fn fails(folder: &Folder, arguments: &[&str], expected: &str) {
     assert!(!ran.err.contains("panicked") && !ran.err.contains("backtrace"), "{}", ran.err);
 }
 
-/// The key of the stage's folder signs in a far future for the real clock of these tests; make it sign now.
+/// The key of the stage's folder signs in a far future for the real clock of these tests; make it sign now, and
+/// listen where nobody else does.
 fn folder() -> Folder {
     let folder = Folder::new("");
     let text = std::fs::read_to_string(folder.config()).unwrap();
-    folder.write("countersign.toml", &text.replace("2026-11-19T12:00:00Z", "2020-01-01T00:00:00Z"));
+    let text = text.replace("2026-11-19T12:00:00Z", "2020-01-01T00:00:00Z");
+    folder.write("countersign.toml", &text.replace("[server]", "[server]\nlisten = \"127.0.0.1:0\""));
     folder
 }
 
@@ -149,7 +151,7 @@ fn serve_refuses_what_check_refuses() {
             good.replace("[sessions]", &format!("[roles]\nking = [\"{}\"]\n[sessions]", "x".repeat(6000))),
             "roles: someone with every role can get a token of ",
         ),
-        (good.replace("[server]", "[server]\nlisten = \"203.0.113.1:1\""), "cannot listen on 203.0.113.1:1"),
+        (good.replace("127.0.0.1:0", "203.0.113.1:1"), "cannot listen on 203.0.113.1:1"),
     ] {
         folder.write("countersign.toml", &text);
         fails(&folder, &["serve"], expected);
@@ -174,7 +176,7 @@ fn an_occupied_port_is_one_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let text = std::fs::read_to_string(folder.config()).unwrap();
-    folder.write("countersign.toml", &text.replace("[server]", &format!("[server]\nlisten = \"{address}\"")));
+    folder.write("countersign.toml", &text.replace("127.0.0.1:0", &address.to_string()));
     fails(&folder, &["serve"], &format!("cannot listen on {address}: Address already in use"));
 }
 
@@ -348,10 +350,10 @@ fn every_argument_is_explained() {
         // The short form has an argument and its text on one line.
         let help = run(&folder, &[command, &["-h"]].concat()).out;
         let arguments: Vec<_> =
-            help.lines().filter(|line| line.starts_with("  -") || line.starts_with("  <")).collect();
+            help.lines().map(str::trim).filter(|line| line.starts_with(['-', '<'])).collect();
         assert!(arguments.iter().any(|line| line.contains("--help")), "{help}");
-        let unexplained = |line: &&str| !line.trim().contains("  ");
-        assert!(!arguments.iter().any(|line| unexplained(&line)), "{help}");
+        let unexplained = |line: &str| !line.contains("  ");
+        assert!(!arguments.iter().any(|line| unexplained(line)), "{help}");
     }
 }
 
