@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// How long a service may take to stop by itself.
@@ -22,6 +23,8 @@ pub struct Service {
     pub name: &'static str,
     pub log: PathBuf,
     child: Child,
+    /// What copies its output to the log.
+    copies: JoinSet<()>,
 }
 
 /// The program, tied to our life: the kernel ends it even when we are killed and cannot.
@@ -50,13 +53,14 @@ impl Service {
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
         let prefix = echo.then_some(name);
+        let mut copies = JoinSet::new();
         if let Some(output) = child.stdout.take() {
-            tokio::spawn(copy_lines(output, file.clone(), prefix));
+            copies.spawn(copy_lines(output, file.clone(), prefix));
         }
         if let Some(output) = child.stderr.take() {
-            tokio::spawn(copy_lines(output, file, prefix));
+            copies.spawn(copy_lines(output, file, prefix));
         }
-        Ok(Self { name, log, child })
+        Ok(Self { name, log, child, copies })
     }
 
     /// Its process id, unless it was seen to end.
@@ -74,11 +78,18 @@ impl Service {
         self.child.try_wait().ok().flatten()
     }
 
-    /// The end of what it said: why it ended.
-    pub fn last_words(&self) -> String {
+    /// The end of what it said: why it ended. To be asked once it has ended.
+    pub async fn last_words(&mut self) -> String {
+        self.finish_log().await;
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(5)..].join("\n")
+    }
+
+    /// Waits for what it said last, which may still be on its way to the file.
+    async fn finish_log(&mut self) {
+        // A child of its own could hold the pipe open.
+        let _ = timeout(PATIENCE, async { while self.copies.join_next().await.is_some() {} }).await;
     }
 
     /// Asks it to stop, and makes it if it does not.
@@ -90,6 +101,7 @@ impl Service {
         if timeout(PATIENCE, self.child.wait()).await.is_err() {
             self.child.kill().await.with_context(|| format!("cannot stop {}", self.name))?;
         }
+        self.finish_log().await;
         Ok(())
     }
 }

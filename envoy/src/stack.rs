@@ -95,7 +95,8 @@ impl Stack {
         loop {
             for service in &mut self.services {
                 if let Some(status) = service.has_ended() {
-                    bail!("{} ended while starting: {status}\n{}", service.name, service.last_words());
+                    let words = service.last_words().await;
+                    bail!("{} ended while starting: {status}\n{words}", service.name);
                 }
             }
             if let Ok(answer) = reqwest::get(url).await
@@ -117,7 +118,7 @@ impl Stack {
         let waits = self.services.iter_mut().map(|service| {
             Box::pin(async {
                 let status = service.ended().await;
-                (service.name, status, service.last_words())
+                (service.name, status, service.last_words().await)
             })
         });
         let ((name, status, words), ..) = futures_util::future::select_all(waits).await;

@@ -68,7 +68,7 @@ impl Edge {
         };
         while edge.port == 0 {
             if let Some(status) = edge.service.has_ended() {
-                bail!("Envoy ended while starting: {status}\n{}", edge.service.last_words());
+                bail!("Envoy ended while starting: {status}\n{}", edge.service.last_words().await);
             }
             let log = &edge.service.log;
             ensure!(started.elapsed() < PATIENCE, "Envoy does not listen; see {}", log.display());
