@@ -26,7 +26,7 @@ impl Artifacts {
 }
 
 /// The issuer, with the profile that everything native here is built with.
-pub fn issuer() -> Result<PathBuf> {
+fn issuer() -> Result<PathBuf> {
     build(&["--package", "countersign-issuer", "--bin", "countersign"], "debug/countersign")
         .context("cannot build the issuer")
 }
@@ -44,7 +44,7 @@ pub fn filter() -> Result<PathBuf> {
 }
 
 /// The filter's module as cargo leaves it.
-pub fn linked_filter() -> Result<PathBuf> {
+fn linked_filter() -> Result<PathBuf> {
     tools::wasm_target()?;
     let target = ["--target", tools::WASM_TARGET, "--profile", "wasm"];
     let package = ["--package", "countersign-filter", "--lib"];
