@@ -1,9 +1,6 @@
 //! What cargo builds and the stack runs: the issuer, the filter's module, and this program with the stand-ins.
 
-mod trim;
-
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
@@ -37,34 +34,13 @@ fn stack() -> Result<PathBuf> {
         .context("cannot build the stand-ins")
 }
 
-/// The filter's module as it is shipped: linked by cargo, and trimmed.
+/// The filter's module, as it is shipped.
 pub fn filter() -> Result<PathBuf> {
-    let linked = linked_filter()?;
-    trimmed(&linked).with_context(|| format!("cannot trim {}", linked.display()))
-}
-
-/// The filter's module as cargo leaves it.
-fn linked_filter() -> Result<PathBuf> {
     tools::wasm_target()?;
     let target = ["--target", tools::WASM_TARGET, "--profile", "wasm"];
     let package = ["--package", "countersign-filter", "--lib"];
     build(&[&package[..], &target[..]].concat(), "wasm32-wasip1/wasm/countersign_filter.wasm")
         .context("cannot build the filter")
-}
-
-/// Written whenever it differs from what is there, and moved into place: somebody may be running the one before.
-fn trimmed(linked: &Path) -> Result<PathBuf> {
-    let folder = tools::target().join("filter");
-    let shipped = folder.join("countersign_filter.wasm");
-    let module = trim::trim(&fs::read(linked)?)?;
-    if fs::read(&shipped).is_ok_and(|present| present == module) {
-        return Ok(shipped);
-    }
-    fs::create_dir_all(&folder)?;
-    let part = folder.join(format!("countersign_filter.partial-{}", std::process::id()));
-    fs::write(&part, module)?;
-    fs::rename(&part, &shipped)?;
-    Ok(shipped)
 }
 
 fn build(arguments: &[&str], artifact: &str) -> Result<PathBuf> {

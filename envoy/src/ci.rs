@@ -13,7 +13,8 @@ pub fn run_all() -> Result<()> {
     tools::wasm_target()?;
     let lint = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
     step("clippy", cargo().args(lint))?;
-    let lint = ["clippy", "--package", "countersign-filter", "--lib", "--target", WASM_TARGET];
+    let packages = ["--package", "countersign-filter", "--package", "countersign-proxy-abi"];
+    let lint = [&["clippy"], &packages[..], &["--lib", "--target", WASM_TARGET]].concat();
     step(
         "clippy for wasm",
         cargo().args(lint).args(["--profile", "wasm", "--quiet", "--", "-D", "warnings"]),

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use countersign_claims::Reject;
 
+use crate::bytes;
 use crate::request::{Field, RequestView};
 
 pub mod query;
@@ -98,7 +99,7 @@ impl<'r> Authorization<'r> {
             Field::One(value) => value,
         };
         // Envoy joins repeated headers with a comma, so a comma next to a bearer token means two headers.
-        if value.contains(&b',') {
+        if bytes::contains(value, b',') {
             let mut parts = value.split(|b| *b == b',');
             return if parts.any(|part| bearer(part.trim_ascii()).is_some()) {
                 Self::Several
@@ -141,7 +142,7 @@ mod tests {
     }
 
     fn find(kinds: &str, target: &str, headers: &[(&str, &str)]) -> Result<String, Reject> {
-        let view = RequestView::read(headers.iter().map(|(name, value)| (*name, value.as_bytes())));
+        let view = RequestView::of(headers);
         Presented::read(&view, target.as_bytes(), &["token".into()])
             .credential(&accepted(kinds))
             .map(|token| String::from_utf8(token.into_owned()).unwrap())

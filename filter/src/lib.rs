@@ -1,6 +1,6 @@
 //! The Countersign edge: a proxy-wasm plugin that decides for every request whether Envoy may forward it.
 //!
-//! Everything but [`plugin`] is free of the host: plain values in, plain values out, `now` as an argument. The
+//! Everything but `plugin` is free of the host: plain values in, plain values out, `now` as an argument. The
 //! way of a request is `RequestView` → `Target` → `Rule` → `Presented` → `Principal` → `Verdict`. Nothing here
 //! may panic on input, because a trap kills every stream of an Envoy worker.
 #![cfg_attr(
@@ -16,11 +16,13 @@
     )
 )]
 
+mod bytes;
 pub mod cache;
 pub mod config;
 pub mod credential;
 pub mod edge;
-pub mod plugin;
+#[cfg(target_arch = "wasm32")]
+mod plugin;
 pub mod policy;
 pub mod principal;
 pub mod request;

@@ -48,26 +48,32 @@ pub struct RequestView<'r> {
     /// Every `Sec-WebSocket-Protocol`; several lines are one list (RFC 6455 §11.3.4).
     pub protocols: Vec<&'r [u8]>,
     /// Header names that could pass for an identity header upstream, as the host spells them.
-    pub spoofed: Vec<&'r str>,
+    pub spoofed: Vec<&'r [u8]>,
 }
 
 impl<'r> RequestView<'r> {
-    pub fn read(headers: impl IntoIterator<Item = (&'r str, &'r [u8])>) -> Self {
+    #[cfg(test)]
+    pub(crate) fn of(headers: &[(&'r str, &'r str)]) -> Self {
         let mut view = Self::default();
-        for (name, value) in headers {
-            match name {
-                ":path" => view.path.push(value),
-                ":method" => view.method.push(value),
-                "authorization" => view.authorization.push(value),
-                "upgrade" => view.upgrade.push(value),
-                "connection" => view.connection.push(value),
-                "content-type" => view.content_type.push(value),
-                "sec-websocket-protocol" => view.protocols.push(value),
-                _ if is_reserved(name) && !view.spoofed.contains(&name) => view.spoofed.push(name),
-                _ => {}
-            }
-        }
+        headers.iter().for_each(|(name, value)| view.add(name.as_bytes(), value.as_bytes()));
         view
+    }
+
+    /// Takes notice of a header.
+    pub fn add(&mut self, name: &'r [u8], value: &'r [u8]) {
+        // By length first: most names are of one that none of these has.
+        let field = match (name.len(), name) {
+            (5, b":path") => &mut self.path,
+            (7, b":method") => &mut self.method,
+            (7, b"upgrade") => &mut self.upgrade,
+            (10, b"connection") => &mut self.connection,
+            (12, b"content-type") => &mut self.content_type,
+            (13, b"authorization") => &mut self.authorization,
+            (22, b"sec-websocket-protocol") => return self.protocols.push(value),
+            _ if is_reserved(name) && !self.spoofed.contains(&name) => return self.spoofed.push(name),
+            _ => return,
+        };
+        field.push(value);
     }
 
     /// Whether Envoy will treat this as a WebSocket handshake (RFC 6455 §4.1). The method counts: an `Upgrade`
@@ -92,27 +98,23 @@ impl<'r> RequestView<'r> {
 
 /// Whether an upstream could take `name` for a header that only the edge sets: CGI-like servers fold case, and
 /// make one character of all that are neither letters nor digits.
-pub fn is_reserved(name: &str) -> bool {
+pub fn is_reserved(name: &[u8]) -> bool {
     // Most names leave here.
-    if !matches!(name.as_bytes(), [b'x' | b'X', separator, ..] if !separator.is_ascii_alphanumeric()) {
+    if !matches!(name, [b'x' | b'X', separator, ..] if !separator.is_ascii_alphanumeric()) {
         return false;
     }
     let folds_to = |reserved: &str| {
         name.len() == reserved.len()
-            && name.bytes().zip(reserved.bytes()).all(|(seen, reserved)| {
+            && name.iter().zip(reserved.bytes()).all(|(seen, reserved)| {
                 seen.eq_ignore_ascii_case(&reserved) || (reserved == b'-' && !seen.is_ascii_alphanumeric())
             })
     };
-    IDENTITY_HEADERS.into_iter().any(folds_to) || (name != REQUEST_ID && folds_to(REQUEST_ID))
+    IDENTITY_HEADERS.into_iter().any(folds_to) || (name != REQUEST_ID.as_bytes() && folds_to(REQUEST_ID))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn view<'r>(headers: &[(&'r str, &'r str)]) -> RequestView<'r> {
-        RequestView::read(headers.iter().map(|(name, value)| (*name, value.as_bytes())))
-    }
 
     #[test]
     fn sees_every_spelling_of_an_identity_header() {
@@ -129,7 +131,7 @@ mod tests {
             "X-Request-ID",
         ];
         let headers: Vec<_> = spellings.iter().map(|name| (*name, "mallory")).collect();
-        assert_eq!(view(&headers).spoofed, spellings);
+        assert_eq!(RequestView::of(&headers).spoofed, spellings.map(str::as_bytes));
     }
 
     #[test]
@@ -145,24 +147,24 @@ mod tests {
             "x",
         ];
         let headers: Vec<_> = names.iter().map(|name| (*name, "")).collect();
-        assert!(view(&headers).spoofed.is_empty());
+        assert!(RequestView::of(&headers).spoofed.is_empty());
     }
 
     #[test]
     fn names_a_repeated_spoof_once() {
-        assert_eq!(view(&[("x-user-id", "a"), ("x-user-id", "b")]).spoofed, ["x-user-id"]);
+        assert_eq!(RequestView::of(&[("x-user-id", "a"), ("x-user-id", "b")]).spoofed, [b"x-user-id"]);
     }
 
     #[test]
     fn an_upgrade_header_alone_is_no_websocket() {
         let handshake = [(":method", "GET"), ("upgrade", "WebSocket"), ("connection", "keep-alive, Upgrade")];
-        assert!(view(&handshake).is_websocket());
+        assert!(RequestView::of(&handshake).is_websocket());
         let [method, upgrade, connection] = handshake;
-        assert!(!view(&[(":method", "POST"), upgrade, connection]).is_websocket());
-        assert!(!view(&[method, upgrade]).is_websocket());
-        assert!(!view(&[method, connection]).is_websocket());
-        assert!(!view(&[method, ("upgrade", "h2c"), connection]).is_websocket());
-        assert!(!view(&[method, upgrade, upgrade, connection]).is_websocket());
+        assert!(!RequestView::of(&[(":method", "POST"), upgrade, connection]).is_websocket());
+        assert!(!RequestView::of(&[method, upgrade]).is_websocket());
+        assert!(!RequestView::of(&[method, connection]).is_websocket());
+        assert!(!RequestView::of(&[method, ("upgrade", "h2c"), connection]).is_websocket());
+        assert!(!RequestView::of(&[method, upgrade, upgrade, connection]).is_websocket());
     }
 
     #[test]
@@ -173,7 +175,7 @@ mod tests {
             ("application/grpc-web", false),
             ("application/json", false),
         ] {
-            assert_eq!(view(&[("content-type", content_type)]).is_grpc(), grpc, "{content_type}");
+            assert_eq!(RequestView::of(&[("content-type", content_type)]).is_grpc(), grpc, "{content_type}");
         }
     }
 }

@@ -30,7 +30,7 @@ pub enum Decision {
 #[derive(Debug, Default)]
 pub struct Edits<'a> {
     /// Header names to remove.
-    pub remove: Vec<&'a str>,
+    pub remove: Vec<&'a [u8]>,
     /// `:path` without credentials; of a refused request, what may be logged.
     pub path: Option<Vec<u8>>,
     /// `Sec-WebSocket-Protocol` without credentials; removed if empty.

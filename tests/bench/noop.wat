@@ -7,7 +7,5 @@
   (func (export "proxy_on_memory_allocate") (param $size i32) (result i32) i32.const 0)
   (func (export "proxy_on_vm_start") (param $context i32) (param $size i32) (result i32) i32.const 1)
   (func (export "proxy_on_configure") (param $context i32) (param $size i32) (result i32) i32.const 1)
-  (func (export "proxy_on_context_create") (param $context i32) (param $root i32))
   (func (export "proxy_on_request_headers") (param $context i32) (param $count i32) (param $end i32) (result i32)
-    i32.const 0)
-  (func (export "proxy_on_delete") (param $context i32)))
+    i32.const 0))

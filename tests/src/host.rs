@@ -4,6 +4,7 @@
 //! calls that a test answers, metrics, logs, and a clock that a test moves. It never looks at which host calls are
 //! made, or in which order. A trap, or a call that runs away, panics the test.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -32,6 +33,17 @@ const FUEL: u64 = 200_000_000;
 struct Shipped {
     engine: Engine,
     module: Module,
+}
+
+/// The names of what the shipped module exports.
+pub fn exports() -> BTreeSet<String> {
+    shipped().module.exports().map(|export| export.name().to_owned()).collect()
+}
+
+/// What the shipped module imports: modules and names.
+pub fn imports() -> Vec<(String, String)> {
+    let imports = shipped().module.imports();
+    imports.map(|import| (import.module().to_owned(), import.name().to_owned())).collect()
 }
 
 fn shipped() -> &'static Shipped {

@@ -6,16 +6,18 @@ use countersign_claims::Keyring;
 
 use super::json::{Json, Node};
 use super::{Config, InvalidConfig, KeySources, RemoteKeys, duration, rules};
+use crate::request::IDENTITY_HEADERS;
 use crate::sync::Pace;
 
 const DEFAULT_CACHE_BYTES: usize = 8 << 20;
-const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 10] = [
     "issuer",
     "audiences",
     "clock_skew",
     "keys",
     "cache",
     "forward_authorization",
+    "identity_headers",
     "rules",
     "revocations",
     "api_keys",
@@ -37,6 +39,7 @@ pub(super) fn config(json: &[u8]) -> Result<Config, InvalidConfig> {
         keys: keys(&root.required("keys")?)?,
         cache_bytes: cache_bytes(root.optional("cache"))?,
         forward_authorization: root.optional("forward_authorization").map_or(Ok(true), |node| node.flag())?,
+        identity_headers: identity_headers(root.optional("identity_headers"))?,
         policy: rules::read(&root.required("rules")?)?,
     })
 }
@@ -63,6 +66,20 @@ fn cache_bytes(node: Option<Node<'_>>) -> Result<usize, InvalidConfig> {
     let Some(node) = node else { return Ok(DEFAULT_CACHE_BYTES) };
     let cache = node.object(&["max_bytes"])?;
     cache.optional("max_bytes").map_or(Ok(DEFAULT_CACHE_BYTES), |node| node.whole(MOST_CACHE_BYTES))
+}
+
+fn identity_headers(node: Option<Node<'_>>) -> Result<[bool; IDENTITY_HEADERS.len()], InvalidConfig> {
+    let Some(node) = node else { return Ok([true; IDENTITY_HEADERS.len()]) };
+    let mut wanted = [false; IDENTITY_HEADERS.len()];
+    for item in node.items()? {
+        let name = item.text()?;
+        let known = IDENTITY_HEADERS.iter().zip(&mut wanted).find(|(known, _)| **known == name);
+        let (_, wanted) = known.ok_or_else(|| {
+            item.invalid(&format!("is not an identity header; these are `{}`", IDENTITY_HEADERS.join("`, `")))
+        })?;
+        *wanted = true;
+    }
+    Ok(wanted)
 }
 
 fn keys(node: &Node<'_>) -> Result<KeySources, InvalidConfig> {

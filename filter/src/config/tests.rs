@@ -100,6 +100,8 @@ fn every_error_names_its_path() {
         (with("/cache", json!({"max_bytes": -1})), "cache.max_bytes"),
         (with("/cache", json!({"max_bytes": 1_u64 << 31})), "cache.max_bytes"),
         (with("/forward_authorization", json!("yes")), "forward_authorization"),
+        (with("/identity_headers", json!("x-user-id")), "identity_headers"),
+        (with("/identity_headers", json!(["x-user-id", "x-user-name"])), "identity_headers[1]"),
         (with("/revocations", json!({"cluster": "issuer"})), "revocations"),
         (with("/api_keys", json!({})), "api_keys"),
         (with("/rules", json!([])), "rules"),

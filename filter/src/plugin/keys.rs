@@ -2,10 +2,10 @@
 //!
 //! A set that cannot be fetched or is not sound never replaces one that is.
 
-use proxy_wasm::hostcalls;
-use proxy_wasm::types::{BufferType, LogLevel, MapType};
+use countersign_proxy_abi::Received;
+use countersign_proxy_abi::host::{self, Buffer, Level, Map};
 
-use super::host;
+use super::ambient;
 use crate::config::RemoteKeys;
 use crate::edge::Edge;
 use crate::sync::{Schedule, Snapshot};
@@ -53,9 +53,8 @@ impl KeySync {
         };
         // Compare-and-swap needs something to compare with. Every worker writes the same first record, and none
         // claims an attempt before its first tick.
-        if let Ok((None, _)) = hostcalls::get_shared_data(&sync.schedule_name) {
-            let _ =
-                hostcalls::set_shared_data(&sync.schedule_name, Some(&Schedule::default().encode()), None);
+        if let Ok(None) = host::shared_data(&sync.schedule_name) {
+            let _ = host::set_shared_data(&sync.schedule_name, &Schedule::default().encode(), None);
         }
         sync.load_newer(edge);
         sync
@@ -65,17 +64,16 @@ impl KeySync {
     pub(super) fn tick(&mut self, edge: &mut Edge) -> Option<Attempt> {
         self.load_newer(edge);
         let early = edge.take_unknown_key();
-        let (Some(record), cas) = hostcalls::get_shared_data(&self.schedule_name).ok()? else { return None };
-        let claimed = Schedule::decode(&record).claim(host::now_millis(), &self.remote.pace, early)?;
-        hostcalls::set_shared_data(&self.schedule_name, Some(&claimed.encode()), cas).ok()?;
-        let headers = vec![
+        let (record, version) = host::shared_data(&self.schedule_name).ok()??;
+        let claimed = Schedule::decode(&record).claim(ambient::now_millis(), &self.remote.pace, early)?;
+        host::set_shared_data(&self.schedule_name, &claimed.encode(), Some(version)).ok()?;
+        let headers = [
             (":method", "GET"),
             (":path", self.remote.path.as_str()),
             (":authority", self.remote.cluster.as_str()),
             ("accept", "application/json"),
         ];
-        let timeout = self.remote.pace.timeout;
-        match hostcalls::dispatch_http_call(&self.remote.cluster, headers, None, vec![], timeout) {
+        match host::http_call(&self.remote.cluster, &headers, self.remote.pace.timeout) {
             Ok(call) => {
                 self.in_flight = Some(InFlight { call, attempted_at: claimed.attempted_at });
                 None
@@ -104,13 +102,12 @@ impl KeySync {
 
     /// Seconds since the set in force was fetched.
     pub(super) fn age_seconds(&self) -> Option<u64> {
-        self.fetched_at.map(|fetched_at| host::now_millis().saturating_sub(fetched_at) / 1000)
+        self.fetched_at.map(|fetched_at| ambient::now_millis().saturating_sub(fetched_at) / 1000)
     }
 
     /// Puts the answer into force and into shared data, if it is a sound set.
     fn publish(&mut self, body_size: usize, edge: &mut Edge) -> Result<(), String> {
-        let status =
-            hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, ":status").ok().flatten();
+        let status = host::header(Map::HttpCallResponseHeaders, ":status").ok().flatten();
         match status.as_deref() {
             Some(b"200") => {}
             Some(status) => return Err(format!("status {}", status.escape_ascii())),
@@ -119,38 +116,36 @@ impl KeySync {
         if body_size > MAX_ANSWER_BYTES {
             return Err(format!("the answer has more than {MAX_ANSWER_BYTES} bytes"));
         }
-        let body = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body_size).ok().flatten();
-        let jwks = body.unwrap_or_default();
+        let jwks =
+            host::buffer(Buffer::HttpCallResponseBody, body_size).map_err(|_| "the answer cannot be read")?;
         edge.load_keys(&jwks).map_err(|error| error.to_string())?;
-        let fetched_at = host::now_millis();
+        let fetched_at = ambient::now_millis();
         self.fetched_at = Some(fetched_at);
         let snapshot = Snapshot { fetched_at, jwks: &jwks }.encode();
-        hostcalls::set_shared_data(&self.snapshot_name, Some(&snapshot), None)
+        host::set_shared_data(&self.snapshot_name, &snapshot, None)
             .map_err(|_| "shared data cannot be written".into())
     }
 
     /// Writes when the next attempt is due, unless somebody else has begun one meanwhile.
     fn settle(&self, attempted_at: u64, attempt: Attempt) {
-        let Ok((Some(record), cas)) = hostcalls::get_shared_data(&self.schedule_name) else { return };
+        let Ok(Some((record, version))) = host::shared_data(&self.schedule_name) else { return };
         let schedule = Schedule::decode(&record);
         if schedule.attempted_at != attempted_at {
             return;
         }
-        let (now, random) = (host::now_millis(), host::random());
+        let (now, random) = (ambient::now_millis(), ambient::random());
         let next = match attempt {
             Attempt::Succeeded => schedule.succeeded(now, &self.remote.pace, random),
             Attempt::Failed => schedule.failed(now, random),
         };
         // Losing the swap means that somebody else has begun an attempt, which will settle.
-        let _ = hostcalls::set_shared_data(&self.schedule_name, Some(&next.encode()), cas);
+        let _ = host::set_shared_data(&self.schedule_name, &next.encode(), Some(version));
     }
 
     /// The newest record in shared data, if this worker has not seen it.
-    pub(super) fn newer(&mut self) -> Option<Vec<u8>> {
-        let (record, version) = hostcalls::get_shared_data(&self.snapshot_name).ok()?;
-        let record = record.filter(|_| self.loaded != version)?;
-        self.loaded = version;
-        Some(record)
+    pub(super) fn newer(&mut self) -> Option<Received> {
+        let (record, version) = host::shared_data(&self.snapshot_name).ok()??;
+        (self.loaded.replace(version) != Some(version)).then_some(record)
     }
 
     /// Puts the set of such a record into force.
@@ -171,7 +166,7 @@ impl KeySync {
     fn report(&self, reason: &str) {
         let RemoteKeys { cluster, path, .. } = &self.remote;
         host::log(
-            LogLevel::Warn,
+            Level::Warn,
             &format!("keys from {cluster}{path} not taken: {reason}; those in force stay"),
         );
     }

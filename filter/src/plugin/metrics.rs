@@ -1,7 +1,7 @@
 //! The host's metrics: defined once per configuration, told on a tick.
 
-use proxy_wasm::hostcalls;
-use proxy_wasm::types::{MetricType, Status};
+use countersign_proxy_abi::Status;
+use countersign_proxy_abi::host::{self, Metric};
 
 use crate::tally::{Counter, KEYS, KEYS_AGE, Tally};
 
@@ -15,26 +15,25 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn define() -> Result<Self, Status> {
-        let counters =
-            Counter::all().map(|counter| hostcalls::define_metric(MetricType::Counter, &counter.name()));
+        let counters = Counter::all().map(|counter| host::define_metric(Metric::Counter, &counter.name()));
         Ok(Self {
             counters: counters.collect::<Result<_, _>>()?,
-            keys: hostcalls::define_metric(MetricType::Gauge, KEYS)?,
-            keys_age: hostcalls::define_metric(MetricType::Gauge, KEYS_AGE)?,
+            keys: host::define_metric(Metric::Gauge, KEYS)?,
+            keys_age: host::define_metric(Metric::Gauge, KEYS_AGE)?,
         })
     }
 
     pub(super) fn flush(&self, tally: &mut Tally) -> Result<(), Status> {
         for (at, count) in tally.drain() {
             if let Some(id) = self.counters.get(at) {
-                hostcalls::increment_metric(*id, i64::try_from(count).unwrap_or(i64::MAX))?;
+                host::increment_metric(*id, count)?;
             }
         }
         Ok(())
     }
 
     pub(super) fn set_keys(&self, count: usize, age_seconds: Option<u64>) -> Result<(), Status> {
-        hostcalls::record_metric(self.keys, u64::try_from(count).unwrap_or(u64::MAX))?;
-        age_seconds.map_or(Ok(()), |age| hostcalls::record_metric(self.keys_age, age))
+        host::record_metric(self.keys, u64::try_from(count).unwrap_or(u64::MAX))?;
+        age_seconds.map_or(Ok(()), |age| host::record_metric(self.keys_age, age))
     }
 }

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 use countersign_claims::Reject;
 
+use crate::bytes;
+
 /// A request target in origin form (RFC 9112 §3.2.1) that has one reading.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Target<'r> {
@@ -21,20 +23,16 @@ impl<'r> Target<'r> {
     pub fn parse(target: &'r [u8]) -> Result<Self, Reject> {
         let (path, query) = split_query(target);
         let sound_query = query.iter().all(|b| !b.is_ascii_control() && !matches!(b, b' ' | b'#'));
-        let sound_path = path.iter().all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b';' | b'\\'));
-        let [b'/', relative @ ..] = path else { return Err(Reject::AmbiguousPath) };
+        let sound_path = one_reading(path, |b| b.is_ascii_graphic() && !matches!(b, b'#' | b';' | b'\\'));
         if !(sound_query && sound_path) {
             return Err(Reject::AmbiguousPath);
         }
-        if !path.contains(&b'%') {
-            return one_reading(relative)
-                .then_some(Self { path: Cow::Borrowed(path) })
-                .ok_or(Reject::AmbiguousPath);
+        if !bytes::contains(path, b'%') {
+            return Ok(Self { path: Cow::Borrowed(path) });
         }
         let decoded = decode_once(path).ok_or(Reject::AmbiguousPath)?;
-        let sound = one_reading(decoded.get(1..).unwrap_or_default())
+        let sound = one_reading(&decoded, |b| !b.is_ascii_control() && b != b'\\')
             && !encodes_again(&decoded)
-            && decoded.iter().all(|b| !b.is_ascii_control() && *b != b'\\')
             && std::str::from_utf8(&decoded).is_ok();
         sound.then_some(Self { path: Cow::Owned(decoded) }).ok_or(Reject::AmbiguousPath)
     }
@@ -48,16 +46,24 @@ pub fn split_query(target: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Whether no segment is a dot segment, also to servers that cut `;parameters`, and none but the last is empty.
-fn one_reading(relative: &[u8]) -> bool {
-    let mut segments = relative.split(|b| *b == b'/').peekable();
-    while let Some(segment) = segments.next() {
-        let name = segment.split(|b| *b == b';').next().unwrap_or_default();
-        if matches!(name, b"." | b"..") || (segment.is_empty() && segments.peek().is_some()) {
-            return false;
-        }
+/// Whether a path begins with a slash, no segment is a dot segment, also to servers that cut `;parameters`, none but
+/// the last is empty, and every other byte is `allowed`.
+fn one_reading(path: &[u8], allowed: impl Fn(u8) -> bool) -> bool {
+    let [b'/', relative @ ..] = path else { return false };
+    // So many dots, and nothing else, make up the segment so far; or it has become a name.
+    const NAME: u8 = 3;
+    let mut dots = 0;
+    for byte in relative {
+        dots = match (*byte, dots) {
+            (b'/', NAME) => 0,
+            (b'/', _) | (b';', 1 | 2) => return false,
+            (b'.', 0) => 1,
+            (b'.', 1) => 2,
+            (byte, _) if allowed(byte) => NAME,
+            _ => return false,
+        };
     }
-    true
+    !matches!(dots, 1 | 2)
 }
 
 /// Whether a server that decodes twice would read something else.

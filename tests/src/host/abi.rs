@@ -222,7 +222,9 @@ fn outside(linker: &mut Linker<Vm>) -> Result<()> {
             Ok(OK)
         },
     )?;
-    linker.func_wrap("env", "proxy_set_effective_context", |_context: i32| OK)?;
+    linker.func_wrap("env", "proxy_set_effective_context", |host: Host<'_>, context: i32| {
+        if host.data().contexts.contains(&context) { OK } else { BAD_ARGUMENT }
+    })?;
     linker.func_wrap(
         "env",
         "proxy_define_metric",
@@ -301,7 +303,6 @@ fn headers(vm: &mut Vm, map: i32) -> Option<&mut Headers> {
     match map {
         0 => Some(&mut vm.request),
         1 => Some(&mut vm.trailers),
-        2 => Some(&mut vm.reply),
         6 => Some(&mut vm.call_headers),
         _ => None,
     }

@@ -51,13 +51,11 @@ impl Headers {
 pub struct Request {
     pub(super) headers: Headers,
     pub(super) trailers: Headers,
-    pub(super) reply: Headers,
 }
 
 impl Request {
     pub fn new(method: &str, path: impl AsRef<[u8]>) -> Self {
-        let reply = Headers(vec![(":status".into(), b"200".to_vec())]);
-        Self { headers: Headers::default(), trailers: Headers::default(), reply }
+        Self::bare()
             .raw(":method", method)
             .raw(":path", path)
             .raw(":scheme", "http")
@@ -70,19 +68,18 @@ impl Request {
         Self::new("GET", path)
     }
 
-    /// A WebSocket handshake, which the upstream accepts.
+    /// A WebSocket handshake.
     pub fn websocket(path: impl AsRef<[u8]>) -> Self {
-        let handshake = Self::get(path)
+        Self::get(path)
             .header("Connection", "keep-alive, Upgrade")
             .header("Upgrade", "websocket")
             .header("Sec-WebSocket-Version", "13")
-            .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
-        Self { reply: Headers(vec![(":status".into(), b"101".to_vec())]), ..handshake }
+            .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
     }
 
     /// A request without any header, not even those that Envoy guarantees.
     pub fn bare() -> Self {
-        Self { headers: Headers::default(), trailers: Headers::default(), reply: Headers::default() }
+        Self { headers: Headers::default(), trailers: Headers::default() }
     }
 
     /// Adds a header as a client sends it: Envoy folds the name's case and joins a repeated `Authorization`.
@@ -115,13 +112,6 @@ impl Request {
     pub fn bearer(self, token: impl AsRef<str>) -> Self {
         self.header("Authorization", format!("Bearer {}", token.as_ref()))
     }
-
-    /// Adds a header to what the upstream will reply.
-    #[must_use]
-    pub fn replied(mut self, name: &str, value: &str) -> Self {
-        self.reply.replace(name, value.as_bytes());
-        self
-    }
 }
 
 /// What became of a request.
@@ -133,8 +123,6 @@ pub struct Outcome {
     /// The request's trailers, if it was forwarded.
     pub trailers: Headers,
     pub refusal: Option<Refusal>,
-    /// The reply's headers, if the request was forwarded.
-    pub reply: Headers,
     pub filter_state: BTreeMap<String, String>,
     /// What deciding took, in WebAssembly instructions: the same on every machine.
     pub cost: u64,

@@ -1,6 +1,6 @@
 //! One worker: a VM of its own with the module in it, as Envoy drives it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use wasmtime::{Instance, Linker, Store, TypedFunc, WasmParams, WasmResults};
@@ -32,11 +32,12 @@ pub struct Call {
 #[derive(Debug)]
 pub(super) struct Vm {
     pub(super) process: Process,
+    /// The contexts that have not ended.
+    pub(super) contexts: BTreeSet<i32>,
     pub(super) plugin_config: Vec<u8>,
     pub(super) tick_period: Option<Duration>,
     pub(super) request: Headers,
     pub(super) trailers: Headers,
-    pub(super) reply: Headers,
     pub(super) refusal: Option<Refusal>,
     pub(super) filter_state: BTreeMap<String, String>,
     pub(super) calls: VecDeque<Call>,
@@ -49,11 +50,11 @@ impl Worker {
     pub(super) fn start(process: Process, config: &serde_json::Value) -> Result<Self, String> {
         let vm = Vm {
             process,
+            contexts: BTreeSet::new(),
             plugin_config: Vec::new(),
             tick_period: None,
             request: Headers::default(),
             trailers: Headers::default(),
-            reply: Headers::default(),
             refusal: None,
             filter_state: BTreeMap::new(),
             calls: VecDeque::new(),
@@ -95,11 +96,8 @@ impl Worker {
         self.enter::<_, ()>("proxy_on_context_create", (root, 0));
         let started = self.enter::<_, i32>("proxy_on_vm_start", (root, 0)) != 0;
         let accepted = started && self.enter::<_, i32>("proxy_on_configure", (root, size)) != 0;
-        let dropped = if accepted { std::mem::replace(&mut self.root, root) } else { root };
-        if dropped != 0 {
-            self.enter::<_, i32>("proxy_on_done", dropped);
-            self.enter::<_, ()>("proxy_on_delete", dropped);
-        }
+        let ended = if accepted { std::mem::replace(&mut self.root, root) } else { root };
+        self.store.data_mut().contexts.remove(&ended);
         if accepted {
             return Ok(());
         }
@@ -114,7 +112,6 @@ impl Worker {
         let vm = self.store.data_mut();
         vm.request = request.headers.clone();
         vm.trailers = request.trailers.clone();
-        vm.reply = request.reply.clone();
         vm.refusal = None;
         vm.filter_state.clear();
         let count = i32::try_from(vm.request.0.len()).expect("few headers");
@@ -125,17 +122,13 @@ impl Worker {
         assert_eq!(action != 0, refused, "a request is stopped exactly when it is answered");
         if !refused {
             self.send_trailers(context);
-            let count = i32::try_from(self.store.data().reply.0.len()).expect("few headers");
-            self.enter::<_, i32>("proxy_on_response_headers", (context, count, 1));
         }
-        self.enter::<_, i32>("proxy_on_done", context);
-        self.enter::<_, ()>("proxy_on_delete", context);
+        self.store.data_mut().contexts.remove(&context);
         let vm = self.store.data_mut();
         Outcome {
             headers: std::mem::take(&mut vm.request),
             trailers: if refused { Headers::default() } else { std::mem::take(&mut vm.trailers) },
             refusal: vm.refusal.take(),
-            reply: if refused { Headers::default() } else { std::mem::take(&mut vm.reply) },
             filter_state: std::mem::take(&mut vm.filter_state),
             cost,
         }
@@ -201,6 +194,7 @@ impl Worker {
 
     fn next_context(&mut self) -> i32 {
         self.last_context += 1;
+        self.store.data_mut().contexts.insert(self.last_context);
         self.last_context
     }
 

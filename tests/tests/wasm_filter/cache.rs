@@ -45,6 +45,24 @@ fn a_remembered_token_expires_on_time() {
 }
 
 #[test]
+fn a_remembered_token_expires_on_its_second_however_the_ticks_fall() {
+    let process = Process::new();
+    let mut edge = process.worker(&edge_config()).unwrap();
+    let token = issuer().ada();
+    assert_eq!(send(&mut edge, &token), "forwarded");
+    for second in 0..900 {
+        process.set_time(START + second);
+        if second % 7 == 0 {
+            edge.tick();
+        }
+        assert_eq!(send(&mut edge, &token), "forwarded", "{second}");
+    }
+    // As long ago as a tick can be.
+    process.set_time(START + 900);
+    assert_eq!(send(&mut edge, &token), "token_expired");
+}
+
+#[test]
 fn a_token_that_differs_in_one_character_is_not_remembered() {
     let mut edge = Process::new().worker(&edge_config()).unwrap();
     let token = issuer().ada();

@@ -1,6 +1,6 @@
 //! Where a token may be, that there is only one, and that it goes no further than it must.
 
-use countersign_tests::host::{Outcome, Request};
+use countersign_tests::host::{Outcome, Request, Worker};
 use serde_json::json;
 
 use super::{edge, edge_config, issuer, worker};
@@ -161,17 +161,16 @@ fn the_upstream_sees_only_protocols_that_the_client_speaks() {
 }
 
 #[test]
-fn the_reply_selects_a_protocol_that_was_offered() {
+fn a_route_learns_which_protocol_the_reply_has_to_select() {
     let (mut edge, ada) = (edge(), issuer().ada());
     let protocol = "sec-websocket-protocol";
-    let request = Request::websocket("/ws/q").header(protocol, format!("bearer, {ada}, v1.quotes"));
-    assert_eq!(edge.send(&request).reply.get(protocol), Some("bearer"));
-    let chosen = request.clone().replied(protocol, "v1.quotes");
-    assert_eq!(edge.send(&chosen).reply.get(protocol), Some("v1.quotes"));
-    let declined = request.replied(":status", "404");
-    assert_eq!(edge.send(&declined).reply.get(protocol), None);
+    let selected = |edge: &mut Worker, request: Request| {
+        edge.send(&request).filter_state.get("countersign_protocol").cloned()
+    };
+    let offered = Request::websocket("/ws/q").header(protocol, format!("bearer, {ada}, v1.quotes"));
+    assert_eq!(selected(&mut edge, offered).as_deref(), Some("bearer"));
     let without_token = Request::websocket("/ws/q").bearer(&ada).header(protocol, "v1.quotes");
-    assert_eq!(edge.send(&without_token).reply.get(protocol), None);
+    assert_eq!(selected(&mut edge, without_token), None);
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use countersign_claims::AccessClaims;
 use countersign_tests::host::{Issuer, Request};
 
-use super::{edge, issuer};
+use serde_json::json;
+
+use super::{edge, edge_config, issuer, worker};
 
 const IDENTITY: [&str; 5] = ["x-user-id", "x-user-email", "x-user-roles", "x-session-id", "x-auth-method"];
 
@@ -35,6 +37,20 @@ fn upstreams_learn_who_is_calling() {
     assert_eq!(upstream.get("x-session-id"), Some("s-ada"));
     assert_eq!(upstream.get("x-auth-method"), Some("jwt"));
     assert_eq!(upstream.get(":path"), Some("/api/positions"));
+}
+
+#[test]
+fn upstreams_get_the_headers_that_are_configured_and_never_the_clients() {
+    let mut config = edge_config();
+    config["identity_headers"] = json!(["x-user-id", "x-auth-method"]);
+    let mut edge = worker(&config);
+    let outcome = edge.send(&spoofed(Request::get("/api/positions")).bearer(issuer().ada()));
+    let got = IDENTITY.map(|name| outcome.upstream().get(name));
+    assert_eq!(got, [Some("u-ada"), None, None, None, Some("jwt")]);
+    assert!(outcome.upstream().0.iter().all(|(_, value)| value != b"mallory"));
+    // What is not told still counts: the rule asks for a role.
+    let admin = AccessClaims { roles: vec!["admin".into()], ..Issuer::claims() };
+    assert_eq!(edge.send(&Request::get("/admin").bearer(issuer().token(&admin))).reason(), "forwarded");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod growth;
 mod identity;
 mod keys;
 mod metrics;
+mod module;
 mod requests;
 
 use countersign_tests::host::{Issuer, Process, Worker, jwks};

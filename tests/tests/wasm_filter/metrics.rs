@@ -40,6 +40,8 @@ fn nothing_is_lost_when_the_configuration_changes() {
     let mut edge = process.worker(&edge_config()).unwrap();
     edge.send(&Request::get("/nowhere"));
     edge.configure(&edge_config()).unwrap();
+    // The host does not say when the old one ends: the new one looks.
+    edge.tick();
     assert_eq!(process.metric("countersign_requests.outcome.denied.reason.no_rule"), 1);
 }
 

@@ -183,6 +183,8 @@ fn plugin(issuer: &Issuer, size: Size) -> Result<String> {
         "issuer": ISSUER,
         "audiences": [AUDIENCE],
         "keys": {"inline": issuer.jwks()?},
+        // What the native filter is told to make headers of.
+        "identity_headers": ["x-user-id", "x-user-email"],
         "cache": {"max_bytes": size.cache_bytes},
         "rules": rules,
     });

@@ -1,0 +1,290 @@
+//! What the host does for us.
+
+use std::ptr;
+use std::time::Duration;
+
+use crate::memory::{self, Received};
+use crate::pairs;
+use crate::status::{Status, check};
+
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_log(level: Level, message: *const u8, size: usize) -> u32;
+    fn proxy_get_current_time_nanoseconds(time: &mut u64) -> u32;
+    safe fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    safe fn proxy_set_effective_context(context: u32) -> u32;
+    fn proxy_get_buffer_bytes(
+        buffer: Buffer,
+        start: usize,
+        most: usize,
+        bytes: &mut *const u8,
+        size: &mut usize,
+    ) -> u32;
+    fn proxy_get_header_map_pairs(map: Map, pairs: &mut *const u8, size: &mut usize) -> u32;
+    fn proxy_get_header_map_value(
+        map: Map,
+        name: *const u8,
+        name_size: usize,
+        value: &mut *const u8,
+        value_size: &mut usize,
+    ) -> u32;
+    fn proxy_add_header_map_value(
+        map: Map,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
+    fn proxy_replace_header_map_value(
+        map: Map,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
+    fn proxy_remove_header_map_value(map: Map, name: *const u8, name_size: usize) -> u32;
+    fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
+    fn proxy_send_local_response(
+        status: u32,
+        details: *const u8,
+        details_size: usize,
+        body: *const u8,
+        body_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        grpc_status: u32,
+    ) -> u32;
+    fn proxy_http_call(
+        cluster: *const u8,
+        cluster_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        body: *const u8,
+        body_size: usize,
+        trailers: *const u8,
+        trailers_size: usize,
+        timeout: u32,
+        call: &mut u32,
+    ) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: &mut *const u8,
+        value_size: &mut usize,
+        version: &mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+        version: u32,
+    ) -> u32;
+    fn proxy_define_metric(kind: Metric, name: *const u8, size: usize, metric: &mut u32) -> u32;
+    safe fn proxy_increment_metric(metric: u32, by: i64) -> u32;
+    safe fn proxy_record_metric(metric: u32, value: u64) -> u32;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Level {
+    Debug = 1,
+    Info = 2,
+    Warn = 3,
+    Error = 4,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Buffer {
+    HttpCallResponseBody = 4,
+    PluginConfiguration = 7,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Map {
+    HttpRequestHeaders = 0,
+    HttpRequestTrailers = 1,
+    HttpCallResponseHeaders = 6,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Metric {
+    Counter = 0,
+    Gauge = 1,
+}
+
+// Every `unsafe` block below is sound for one reason: the host reads the slices and writes the numbers that it is
+// given during the call and keeps no address, and memory that it writes by itself is only that of `memory::lend`.
+
+pub fn log(level: Level, message: &str) {
+    // SAFETY: as above. Nothing can be done about a log that cannot be written.
+    let _ = unsafe { proxy_log(level, message.as_ptr(), message.len()) };
+}
+
+/// Time since the Unix epoch.
+pub fn now() -> Result<Duration, Status> {
+    let mut nanoseconds = 0;
+    // SAFETY: as above.
+    check(unsafe { proxy_get_current_time_nanoseconds(&mut nanoseconds) })?;
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
+/// How often the context that is being called is to be ticked, in whole milliseconds.
+pub fn set_tick_period(period: Duration) -> Result<(), Status> {
+    let period = u32::try_from(period.as_millis()).map_err(|_| Status::BAD_ARGUMENT)?;
+    check(proxy_set_tick_period_milliseconds(period))
+}
+
+/// Whether the host still has this context. `asking`: the context that is being called.
+pub fn is_alive(context: u32, asking: u32) -> bool {
+    // There is no call for that, but one that makes all others go to a context, and fails if there is none.
+    let alive = proxy_set_effective_context(context) == 0;
+    proxy_set_effective_context(asking);
+    alive
+}
+
+/// Up to `most` bytes from the beginning of a buffer.
+pub fn buffer(buffer: Buffer, most: usize) -> Result<Received, Status> {
+    // SAFETY: as above.
+    answer(|bytes, size| unsafe { proxy_get_buffer_bytes(buffer, 0, most, bytes, size) })
+}
+
+/// All headers of a map, for [`pairs::read`].
+pub fn headers(map: Map) -> Result<Received, Status> {
+    // SAFETY: as above.
+    answer(|bytes, size| unsafe { proxy_get_header_map_pairs(map, bytes, size) })
+}
+
+/// The first value under this name.
+pub fn header(map: Map, name: &str) -> Result<Option<Received>, Status> {
+    // SAFETY: as above.
+    let value = answer(|value, size| unsafe {
+        proxy_get_header_map_value(map, name.as_ptr(), name.len(), value, size)
+    });
+    found(value)
+}
+
+pub fn add_header(map: Map, name: &str, value: &[u8]) -> Result<(), Status> {
+    // SAFETY: as above.
+    check(unsafe { proxy_add_header_map_value(map, name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+}
+
+/// Leaves one value under this name.
+pub fn set_header(map: Map, name: &str, value: &[u8]) -> Result<(), Status> {
+    // SAFETY: as above.
+    check(unsafe {
+        proxy_replace_header_map_value(map, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
+}
+
+/// Removes every value under this name.
+pub fn remove_header(map: Map, name: &[u8]) -> Result<(), Status> {
+    // SAFETY: as above.
+    check(unsafe { proxy_remove_header_map_value(map, name.as_ptr(), name.len()) })
+}
+
+/// Sets filter state of the stream.
+pub fn set_property(name: &str, value: &[u8]) -> Result<(), Status> {
+    // SAFETY: as above.
+    check(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+}
+
+/// Answers instead of the upstream. With `grpc_status`, a request that is gRPC gets that, and `body` as its message.
+pub fn respond(
+    status: u16,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    grpc_status: Option<u32>,
+) -> Result<(), Status> {
+    let headers = pairs::encode(headers);
+    // SAFETY: as above.
+    check(unsafe {
+        proxy_send_local_response(
+            u32::from(status),
+            ptr::null(),
+            0,
+            body.as_ptr(),
+            body.len(),
+            headers.as_ptr(),
+            headers.len(),
+            // The ABI writes -1 for none.
+            grpc_status.unwrap_or(u32::MAX),
+        )
+    })
+}
+
+/// Calls a cluster, without a body. The number that is returned comes back with the answer.
+pub fn http_call(cluster: &str, headers: &[(&str, &str)], timeout: Duration) -> Result<u32, Status> {
+    let (headers, trailers) = (pairs::encode(headers), pairs::encode(&[]));
+    let timeout = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+    let mut call = 0;
+    // SAFETY: as above.
+    check(unsafe {
+        proxy_http_call(
+            cluster.as_ptr(),
+            cluster.len(),
+            headers.as_ptr(),
+            headers.len(),
+            ptr::null(),
+            0,
+            trailers.as_ptr(),
+            trailers.len(),
+            timeout,
+            &mut call,
+        )
+    })?;
+    Ok(call)
+}
+
+/// A value that all VMs of one `vm_id` share, and its version.
+pub fn shared_data(key: &str) -> Result<Option<(Received, u32)>, Status> {
+    let mut version = 0;
+    // SAFETY: as above.
+    let value = answer(|value, size| unsafe {
+        proxy_get_shared_data(key.as_ptr(), key.len(), value, size, &mut version)
+    });
+    Ok(found(value)?.map(|value| (value, version)))
+}
+
+/// Writes a shared value; with `version`, only over that version.
+///
+/// # Errors
+/// [`Status::CAS_MISMATCH`] if there is another one.
+pub fn set_shared_data(key: &str, value: &[u8], version: Option<u32>) -> Result<(), Status> {
+    let version = version.unwrap_or(0);
+    // SAFETY: as above.
+    check(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), version) })
+}
+
+/// The number by which a metric goes.
+pub fn define_metric(kind: Metric, name: &str) -> Result<u32, Status> {
+    let mut metric = 0;
+    // SAFETY: as above.
+    check(unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &mut metric) })?;
+    Ok(metric)
+}
+
+pub fn increment_metric(metric: u32, by: u64) -> Result<(), Status> {
+    check(proxy_increment_metric(metric, i64::try_from(by).unwrap_or(i64::MAX)))
+}
+
+pub fn record_metric(metric: u32, value: u64) -> Result<(), Status> {
+    check(proxy_record_metric(metric, value))
+}
+
+/// A call that answers with bytes.
+fn answer(call: impl FnOnce(&mut *const u8, &mut usize) -> u32) -> Result<Received, Status> {
+    let (mut bytes, mut size) = (ptr::null(), 0);
+    check(call(&mut bytes, &mut size))?;
+    memory::receive(bytes, size)
+}
+
+fn found<T>(answer: Result<T, Status>) -> Result<Option<T>, Status> {
+    match answer {
+        Err(Status::NOT_FOUND) => Ok(None),
+        answer => answer.map(Some),
+    }
+}

@@ -1,0 +1,40 @@
+//! The [proxy-wasm ABI](https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1), as far as the
+//! Countersign filter speaks it.
+//!
+//! Three things are different from the SDK, and all three are for what a request costs. A module has only the
+//! callbacks that [`Plugin`] names, because a host calls each one that exists on every request. No context is kept
+//! for a stream: a plugin that wants to remember one does so itself. And what the host hands over is read where it
+//! lies, and its memory is used again. Besides, a status that was not expected is an error and not a panic, which
+//! would stop every stream of the worker.
+//!
+//! The host's functions exist in WebAssembly only; the rest is tested natively.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+mod memory;
+pub mod pairs;
+mod plugin;
+mod status;
+
+#[cfg(target_arch = "wasm32")]
+pub mod host;
+
+pub use memory::Received;
+pub use plugin::{Action, Plugin};
+pub use status::Status;
+
+/// What [`plugin!`] needs; not for use by hand.
+#[doc(hidden)]
+pub mod export {
+    pub use crate::memory::lend;
+}
