@@ -15,8 +15,8 @@ use crate::principal::Principal;
 use crate::request::RequestView;
 use crate::verdict::{Decision, Edits, Verdict};
 
-/// Longer than the time from one tick to the next can be, in seconds: Envoy's timers and requests take turns on one
-/// thread, so when a request is answered, a tick that is due is not far.
+/// Longer than the time from one tick to the next, in seconds. Only a process that stood still for longer (stopped,
+/// suspended) could take a remembered token for valid after its end, in the moment until the tick that is due.
 const LONGEST_PAUSE: i64 = 60;
 
 /// What a worker decides with.
@@ -162,12 +162,17 @@ struct Authenticator<'e> {
 
 impl Authenticator<'_> {
     fn authenticate(&mut self, token: &[u8]) -> Result<Rc<Principal>, Reject> {
-        let Some(principal) = self.cache.get(token) else {
-            let principal = Rc::new(self.verify(token)?);
-            self.cache.insert(token, Rc::clone(&principal));
-            return Ok(principal);
+        let principal = match self.cache.get(token) {
+            Some(principal) => {
+                self.checks.cached = self.checks.cached.saturating_add(1);
+                principal
+            }
+            None => {
+                let principal = Rc::new(self.verify(token)?);
+                self.cache.insert(token, Rc::clone(&principal));
+                principal
+            }
         };
-        self.checks.cached = self.checks.cached.saturating_add(1);
         self.still_valid(&principal).inspect_err(|_| self.cache.remove(token))?;
         Ok(principal)
     }
@@ -184,9 +189,10 @@ impl Authenticator<'_> {
         }
     }
 
-    /// What a principal that was verified once must satisfy on every request. Revocation is asked here.
+    /// What a principal must satisfy on every request, remembered or just verified. Revocation is asked here.
     fn still_valid(&self, principal: &Principal) -> Result<(), Reject> {
-        // Asking the host for the time is a good part of what a request costs. Whoever is valid later is valid now.
+        // Asking the host for the time is a good part of what a request costs. Whoever was valid when it was verified,
+        // and is valid later, is valid now.
         match principal.window().check(self.future) {
             Ok(()) => Ok(()),
             Err(_) => principal.window().check((self.clock)()),

@@ -18,7 +18,7 @@ countersign_proxy_abi::plugin!(Vm);
 /// Everything in one VM.
 #[derive(Debug, Default)]
 struct Vm {
-    /// The configurations that Envoy serves with: one, or two while one takes over.
+    /// The configurations that Envoy serves with: one for each filter of this `vm_id`, or two while one takes over.
     roots: Vec<Root>,
     /// The stream that was begun last. Envoy begins one when it has its request headers, and hands them over next.
     begun: Option<Begun>,
@@ -107,6 +107,7 @@ impl Plugin for Vm {
         stream::strip_trailers().map_or_else(|_| stream::fail_closed(), |()| Action::Continue)
     }
 
+    /// There for ending WebSockets with a Close frame, which can only be written into a piece of the reply.
     fn on_response_body(&mut self, _stream: u32, _size: usize) -> Action {
         Action::Continue
     }

@@ -61,15 +61,14 @@ impl<'r> RequestView<'r> {
 
     /// Takes notice of a header.
     pub fn add(&mut self, name: &'r [u8], value: &'r [u8]) {
-        // By length first: most names are of one that none of these has.
-        let field = match (name.len(), name) {
-            (5, b":path") => &mut self.path,
-            (7, b":method") => &mut self.method,
-            (7, b"upgrade") => &mut self.upgrade,
-            (10, b"connection") => &mut self.connection,
-            (12, b"content-type") => &mut self.content_type,
-            (13, b"authorization") => &mut self.authorization,
-            (22, b"sec-websocket-protocol") => return self.protocols.push(value),
+        let field = match name {
+            b":path" => &mut self.path,
+            b":method" => &mut self.method,
+            b"upgrade" => &mut self.upgrade,
+            b"connection" => &mut self.connection,
+            b"content-type" => &mut self.content_type,
+            b"authorization" => &mut self.authorization,
+            b"sec-websocket-protocol" => return self.protocols.push(value),
             _ if is_reserved(name) && !self.spoofed.contains(&name) => return self.spoofed.push(name),
             _ => return,
         };

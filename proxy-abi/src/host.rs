@@ -140,10 +140,10 @@ pub fn set_tick_period(period: Duration) -> Result<(), Status> {
 
 /// Whether the host still has this context. `asking`: the context that is being called.
 pub fn is_alive(context: u32, asking: u32) -> bool {
-    // There is no call for that, but one that makes all others go to a context, and fails if there is none.
-    let alive = proxy_set_effective_context(context) == 0;
+    // There is no call for that, but one that makes all others go to a context, and says if there is none.
+    let gone = check(proxy_set_effective_context(context)) == Err(Status::BAD_ARGUMENT);
     proxy_set_effective_context(asking);
-    alive
+    !gone
 }
 
 /// Up to `most` bytes from the beginning of a buffer.

@@ -2,7 +2,7 @@
 //! Countersign filter speaks it.
 //!
 //! Three things are different from the SDK, and all three are for what a request costs. A module has only the
-//! callbacks that [`Plugin`] names, because a host calls each one that exists on every request. No context is kept
+//! callbacks that [`Plugin`] names, because a host calls each one that exists as a stream goes by. No context is kept
 //! for a stream: a plugin that wants to remember one does so itself. And what the host hands over is read where it
 //! lies, and its memory is used again. Besides, a status that was not expected is an error and not a panic, which
 //! would stop every stream of the worker.

@@ -10,9 +10,9 @@ use std::ptr;
 
 use crate::status::Status;
 
-/// A larger block is given back: one large answer must not hold memory for ever. All headers of a request fit, as
-/// Envoy takes no more than this of them by default.
-const LARGEST_KEPT: usize = 60 * 1024;
+/// A larger block is given back: one large answer must not hold memory for ever. What Envoy takes of headers by
+/// default, 60 KiB, fits.
+const LARGEST_KEPT: usize = 64 * 1024;
 
 thread_local! {
     static LENT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };

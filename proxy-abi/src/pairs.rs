@@ -25,10 +25,9 @@ fn read_all<'m>(bytes: &'m [u8], take: &mut impl FnMut(&'m [u8], &'m [u8])) -> O
         content = rest.get(1..)?;
         Some(part)
     };
-    for pair in sizes.as_chunks::<{ 2 * WORD }>().0 {
-        let pair = u64::from_le_bytes(*pair);
-        let name = part((pair & u64::from(u32::MAX)) as usize)?;
-        take(name, part((pair >> u32::BITS) as usize)?);
+    for [name, value] in sizes.as_chunks::<WORD>().0.as_chunks::<2>().0 {
+        let [name, value] = [name, value].map(|size| u32::from_le_bytes(*size) as usize);
+        take(part(name)?, part(value)?);
     }
     Some(content)
 }

@@ -20,7 +20,7 @@ mod worker;
 pub use process::{LogLine, Process};
 pub use tokens::{Issuer, jwks};
 pub use traffic::{Headers, Outcome, Refusal, Request};
-pub use worker::{Call, Worker};
+pub use worker::{Call, Root, Worker};
 
 /// The time at which every process begins: seconds since the Unix epoch.
 pub const START: i64 = 1_800_000_000;

@@ -77,7 +77,9 @@ fn identity_headers(node: Option<Node<'_>>) -> Result<[bool; IDENTITY_HEADERS.le
         let (_, wanted) = known.ok_or_else(|| {
             item.invalid(&format!("is not an identity header; these are `{}`", IDENTITY_HEADERS.join("`, `")))
         })?;
-        *wanted = true;
+        if std::mem::replace(wanted, true) {
+            return Err(item.invalid("is there twice"));
+        }
     }
     Ok(wanted)
 }

@@ -102,6 +102,7 @@ fn every_error_names_its_path() {
         (with("/forward_authorization", json!("yes")), "forward_authorization"),
         (with("/identity_headers", json!("x-user-id")), "identity_headers"),
         (with("/identity_headers", json!(["x-user-id", "x-user-name"])), "identity_headers[1]"),
+        (with("/identity_headers", json!(["x-user-id", "x-user-id"])), "identity_headers[1]"),
         (with("/revocations", json!({"cluster": "issuer"})), "revocations"),
         (with("/api_keys", json!({})), "api_keys"),
         (with("/rules", json!([])), "rules"),

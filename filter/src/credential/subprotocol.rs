@@ -1,8 +1,8 @@
 //! Tokens in `Sec-WebSocket-Protocol`: the client offers `bearer` and, right after it, the token.
 //!
 //! Both are taken out, so that the upstream sees only the protocols that the client really speaks. A browser
-//! drops a connection whose reply selects none of the protocols it offered; if the upstream selects none, the
-//! plugin selects [`MARKER`], which was offered.
+//! drops a connection whose reply selects none of the protocols it offered; if the upstream selects none, its
+//! route selects [`MARKER`], which was offered.
 
 use super::header_value;
 

@@ -9,7 +9,7 @@ use super::worker::Worker;
 use crate::credential::subprotocol;
 use crate::request::{IDENTITY_HEADERS, RequestView, is_reserved};
 use crate::tally::Counter;
-use crate::verdict::{Decision, Edits, Verdict};
+use crate::verdict::{Decision, Edits};
 
 const PROTOCOL_HEADER: &str = "sec-websocket-protocol";
 
@@ -41,11 +41,16 @@ pub(super) fn decide(worker: &mut Worker) -> Result<Action, Status> {
     }
     tally.add(Counter::Request(verdict.decision), 1);
     apply(&verdict.edits, wanted)?;
-    if verdict.decision.reject().is_some() {
-        explain(&verdict)?;
+    if let Some(reject) = verdict.decision.reject() {
+        explain(reject, verdict.rule)?;
     }
     match verdict.decision {
-        Decision::Public | Decision::Admitted | Decision::Observed(_) => Ok(Action::Continue),
+        Decision::Public | Decision::Admitted | Decision::Observed(_) => {
+            if verdict.edits.protocols.is_some() {
+                host::set_property(PROTOCOL_STATE, subprotocol::MARKER.as_bytes())?;
+            }
+            Ok(Action::Continue)
+        }
         Decision::Denied(reject) => {
             let grpc = view.is_grpc();
             refuse(reject, &edge.config().issuer, grpc)?;
@@ -77,7 +82,6 @@ fn apply(edits: &Edits<'_>, wanted: [bool; IDENTITY_HEADERS.len()]) -> Result<()
         if !protocols.is_empty() {
             host::set_header(request, PROTOCOL_HEADER, protocols)?;
         }
-        host::set_property(PROTOCOL_STATE, subprotocol::MARKER.as_bytes())?;
     }
     let values = edits.identity.iter().flat_map(|principal| principal.header_values());
     for ((name, wanted), value) in IDENTITY_HEADERS.iter().zip(wanted).zip(values) {
@@ -98,11 +102,9 @@ pub(super) fn strip_trailers() -> Result<(), Status> {
 }
 
 /// Tells access logs why.
-fn explain(verdict: &Verdict<'_>) -> Result<(), Status> {
-    if let Some(reject) = verdict.decision.reject() {
-        host::set_property(REASON_STATE, reject.reason().as_bytes())?;
-    }
-    if let Some(rule) = verdict.rule {
+fn explain(reject: Reject, rule: Option<&str>) -> Result<(), Status> {
+    host::set_property(REASON_STATE, reject.reason().as_bytes())?;
+    if let Some(rule) = rule {
         host::set_property(RULE_STATE, rule.as_bytes())?;
     }
     Ok(())

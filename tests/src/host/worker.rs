@@ -19,6 +19,10 @@ pub struct Worker {
     last_context: i32,
 }
 
+/// A root context: one configuration.
+#[derive(Debug)]
+pub struct Root(i32);
+
 /// An HTTP call that the module has made and that waits for its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
@@ -89,6 +93,29 @@ impl Worker {
     /// # Errors
     /// What the module logged.
     pub fn configure_raw(&mut self, config: &[u8]) -> Result<(), String> {
+        let (root, accepted) = self.begin(config);
+        let ended = if accepted.is_ok() { std::mem::replace(&mut self.root, root) } else { root };
+        self.store.data_mut().contexts.remove(&ended);
+        accepted
+    }
+
+    /// Serves with a second configuration beside the one that there is, as while listeners drain. What is sent and
+    /// ticked from then on is the second one's; returns the first, for [`swap`](Self::swap).
+    ///
+    /// # Errors
+    /// What the module logged.
+    pub fn configure_beside(&mut self, config: &serde_json::Value) -> Result<Root, String> {
+        let (root, accepted) = self.begin(config.to_string().as_bytes());
+        accepted.map(|()| self.swap(Root(root)))
+    }
+
+    /// Goes on with another root context, and returns the one before.
+    pub fn swap(&mut self, root: Root) -> Root {
+        Root(std::mem::replace(&mut self.root, root.0))
+    }
+
+    /// Begins a root context and gives it a configuration.
+    fn begin(&mut self, config: &[u8]) -> (i32, Result<(), String>) {
         let root = self.next_context();
         let logged = self.store.data().process.log().len();
         self.store.data_mut().plugin_config = config.to_vec();
@@ -96,14 +123,12 @@ impl Worker {
         self.enter::<_, ()>("proxy_on_context_create", (root, 0));
         let started = self.enter::<_, i32>("proxy_on_vm_start", (root, 0)) != 0;
         let accepted = started && self.enter::<_, i32>("proxy_on_configure", (root, size)) != 0;
-        let ended = if accepted { std::mem::replace(&mut self.root, root) } else { root };
-        self.store.data_mut().contexts.remove(&ended);
         if accepted {
-            return Ok(());
+            return (root, Ok(()));
         }
         let lines: Vec<_> =
             self.store.data().process.log().drain(logged..).map(|line| line.message).collect();
-        Err(lines.join("\n"))
+        (root, Err(lines.join("\n")))
     }
 
     /// Sends a request through the whole life of its context.

@@ -57,6 +57,19 @@ fn a_good_update_takes_over() {
 }
 
 #[test]
+fn two_configurations_that_serve_at_once_keep_their_own_rules() {
+    let process = Process::new();
+    let mut edge = process.worker(&edge_config()).unwrap();
+    let open = with("/rules/3", json!({"name": "api", "match": {"prefix": "/api/"}, "allow": "anyone"}));
+    let mut other = edge.configure_beside(&open).unwrap();
+    for expected in ["forwarded", "missing_token"].repeat(3) {
+        edge.tick();
+        assert_eq!(edge.send(&Request::get("/api/x")).reason(), expected);
+        other = edge.swap(other);
+    }
+}
+
+#[test]
 fn a_worker_that_was_never_configured_lets_nothing_through() {
     // Envoy would not send it requests; if it did, they must not pass.
     let mut edge = Process::new().worker(&edge_config()).unwrap();

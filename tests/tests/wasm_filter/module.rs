@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use countersign_tests::host::{exports, imports};
 
-/// Envoy calls each of these that exists, on every request: one more is a cost, one less is a feature.
+/// Envoy calls each that exists as a stream goes by: one more is a cost, one less is a feature.
 #[test]
 fn the_module_has_the_callbacks_that_it_needs_and_no_others() {
     let expected = [
