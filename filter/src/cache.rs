@@ -20,8 +20,10 @@ pub struct TokenCache {
     max_bytes: usize,
     bytes: usize,
     seeds: Seeds,
-    entries: HashTable<Entry>,
-    /// The bucket at which the search for the next entry to evict begins.
+    /// Positions in `slots`, by hash.
+    index: HashTable<usize>,
+    slots: Vec<Slot>,
+    /// Where the search for the next entry to evict begins.
     hand: usize,
 }
 
@@ -44,68 +46,67 @@ impl Seeds {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Slot {
     hash: u64,
     token: Box<[u8]>,
     principal: Rc<Principal>,
     used: bool,
 }
 
-impl Entry {
-    /// What an entry costs: its part of a table that is half full, and its three heap blocks with the allocator's
-    /// headers.
+impl Slot {
+    /// What an entry costs: its heap blocks with the allocator's headers, its slot and its place in the index.
     fn bytes(&self) -> usize {
-        const OVERHEAD: usize =
-            2 * size_of::<Entry>() + size_of::<Principal>() + 2 * size_of::<usize>() + 3 * 16;
+        const OVERHEAD: usize = size_of::<Slot>() + size_of::<Principal>() + 2 * size_of::<usize>() + 96;
         OVERHEAD.saturating_add(self.token.len()).saturating_add(self.principal.heap_bytes())
-    }
-
-    fn is_for(&self, token: &[u8]) -> bool {
-        bytes::equal(&self.token, token)
     }
 }
 
 impl TokenCache {
     /// A cache that holds about `max_bytes`; with zero it holds nothing.
     pub fn new(max_bytes: usize, seeds: Seeds) -> Self {
-        Self { max_bytes, bytes: 0, seeds, entries: HashTable::new(), hand: 0 }
+        Self { max_bytes, bytes: 0, seeds, index: HashTable::new(), slots: Vec::new(), hand: 0 }
     }
 
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.slots.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.slots.is_empty()
     }
 
     /// The principal of exactly this token.
     pub fn get(&mut self, token: &[u8]) -> Option<Rc<Principal>> {
-        let entry = self.entries.find_mut(self.seeds.hash(token), |entry| entry.is_for(token))?;
-        entry.used = true;
-        Some(Rc::clone(&entry.principal))
+        let slots = &self.slots;
+        let at = *self.index.find(self.seeds.hash(token), |at| holds(slots, *at, token))?;
+        let slot = self.slots.get_mut(at)?;
+        slot.used = true;
+        Some(Rc::clone(&slot.principal))
     }
 
     /// Remembers a token that was just verified.
     pub fn insert(&mut self, token: &[u8], principal: Rc<Principal>) {
-        let entry = Entry { hash: self.seeds.hash(token), token: token.into(), principal, used: false };
-        let cost = entry.bytes();
+        let slot = Slot { hash: self.seeds.hash(token), token: token.into(), principal, used: false };
+        let cost = slot.bytes();
         if cost > self.max_bytes {
             return;
         }
         self.remove(token);
-        while self.bytes > self.max_bytes.saturating_sub(cost) && !self.is_empty() {
+        while self.bytes > self.max_bytes.saturating_sub(cost) && !self.slots.is_empty() {
             self.evict();
         }
-        self.entries.insert_unique(entry.hash, entry, |entry| entry.hash);
+        let slots = &self.slots;
+        self.index.insert_unique(slot.hash, slots.len(), |at| slots.get(*at).map_or(0, |slot| slot.hash));
+        self.slots.push(slot);
         self.bytes = self.bytes.saturating_add(cost);
     }
 
     /// Forgets one token.
     pub fn remove(&mut self, token: &[u8]) {
-        if let Ok(found) = self.entries.find_entry(self.seeds.hash(token), |entry| entry.is_for(token)) {
-            let (removed, _) = found.remove();
-            self.bytes = self.bytes.saturating_sub(removed.bytes());
+        let (hash, slots) = (self.seeds.hash(token), &self.slots);
+        if let Ok(found) = self.index.find_entry(hash, |at| holds(slots, *at, token)) {
+            let (at, _) = found.remove();
+            self.take(at);
         }
     }
 
@@ -114,29 +115,45 @@ impl TokenCache {
         *self = Self::new(self.max_bytes, self.seeds);
     }
 
-    /// Goes on from the hand, past empty buckets, to the first entry that was not used since the hand was there last.
     fn evict(&mut self) {
-        let buckets = self.entries.num_buckets();
-        let mut chances = SECOND_CHANCES;
-        // Once around is enough: entries run out of chances before.
-        for at in (self.hand..buckets).chain(0..buckets) {
-            match self.entries.get_bucket_mut(at) {
-                None => continue,
-                Some(entry) if entry.used && chances > 0 => {
-                    entry.used = false;
-                    chances = chances.saturating_sub(1);
-                    continue;
-                }
-                Some(_) => {}
+        let mut at = self.hand;
+        for _ in 0..SECOND_CHANCES {
+            at = if at < self.slots.len() { at } else { 0 };
+            match self.slots.get_mut(at) {
+                Some(slot) if slot.used => slot.used = false,
+                _ => break,
             }
-            self.hand = at.saturating_add(1);
-            if let Ok(found) = self.entries.get_bucket_entry(at) {
-                let (evicted, _) = found.remove();
-                self.bytes = self.bytes.saturating_sub(evicted.bytes());
+            at = at.saturating_add(1);
+        }
+        at = if at < self.slots.len() { at } else { 0 };
+        // The last slot moves into the gap, so the hand has looked at it for this round.
+        self.hand = at.saturating_add(1);
+        if let Some(slot) = self.slots.get(at) {
+            if let Ok(found) = self.index.find_entry(slot.hash, |candidate| *candidate == at) {
+                found.remove();
             }
-            return;
+            self.take(at);
         }
     }
+
+    /// Takes a slot that is out of the index, and tells the index where the last slot went.
+    fn take(&mut self, at: usize) {
+        let last = self.slots.len().saturating_sub(1);
+        if at > last {
+            return;
+        }
+        let taken = self.slots.swap_remove(at);
+        self.bytes = self.bytes.saturating_sub(taken.bytes());
+        if let Some(moved) = self.slots.get(at)
+            && let Some(place) = self.index.find_mut(moved.hash, |candidate| *candidate == last)
+        {
+            *place = at;
+        }
+    }
+}
+
+fn holds(slots: &[Slot], at: usize, token: &[u8]) -> bool {
+    slots.get(at).is_some_and(|slot| bytes::equal(&slot.token, token))
 }
 
 #[cfg(test)]
@@ -251,10 +268,11 @@ mod tests {
                     }
                 }
                 prop_assert!(cache.bytes <= cache.max_bytes);
-                prop_assert_eq!(cache.bytes, cache.entries.iter().map(Entry::bytes).sum::<usize>());
-                let known: Vec<_> = cache.entries.iter().map(|entry| entry.token.clone()).collect();
-                for token in known {
-                    prop_assert!(cache.get(&token).is_some(), "an entry that cannot be found");
+                prop_assert_eq!(cache.bytes, cache.slots.iter().map(Slot::bytes).sum::<usize>());
+                prop_assert_eq!(cache.index.len(), cache.slots.len());
+                for at in 0..cache.len() {
+                    let known = cache.slots[at].token.clone();
+                    prop_assert!(cache.get(&known).is_some(), "slot {} cannot be found", at);
                 }
             }
             cache.clear();
