@@ -40,10 +40,10 @@ const BUSY_SAMPLE: Duration = Duration::from_secs(2);
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Rounds of the main comparison; the others take a third
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
     /// Seconds of load in each measurement
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
     /// Clients that come again, for the loads whose tokens are known
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1_000..=50_000))]
