@@ -7,7 +7,7 @@ use std::fmt;
 use countersign_claims::Keyring;
 
 use crate::policy::Policy;
-use crate::request::IDENTITY_HEADERS;
+use crate::principal::IdentityHeader;
 use crate::sync::Pace;
 
 mod duration;
@@ -28,8 +28,8 @@ pub struct Config {
     pub cache_bytes: usize,
     /// Whether upstreams get the `Authorization` header where a rule looked at credentials.
     pub forward_authorization: bool,
-    /// Which of [`IDENTITY_HEADERS`] upstreams get. All are removed from what clients send.
-    pub identity_headers: [bool; IDENTITY_HEADERS.len()],
+    /// Those that upstreams get. All that there are, are removed from what clients send.
+    pub identity_headers: Vec<IdentityHeader>,
     pub policy: Policy,
 }
 

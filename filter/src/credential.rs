@@ -6,7 +6,6 @@ use std::borrow::Cow;
 
 use countersign_claims::Reject;
 
-use crate::bytes;
 use crate::request::{Field, RequestView};
 
 pub mod query;
@@ -36,6 +35,7 @@ pub struct Presented<'r> {
 enum Authorization<'r> {
     /// Absent, empty, or of a scheme that is not ours.
     None,
+    /// A token, or several headers in one that begin with a token: see [`Presented::explain`].
     Bearer(&'r [u8]),
     Several,
 }
@@ -80,6 +80,18 @@ impl<'r> Presented<'r> {
         found
     }
 
+    /// Why a credential of these was refused, given what was found wrong with it alone.
+    pub fn explain(&self, accepted: &Accepted, reject: Reject) -> Reject {
+        match self.authorization {
+            // Envoy joins repeated headers with a comma, and no token has one. Not looked for before: tokens are long,
+            // and most are good.
+            Authorization::Bearer(token) if accepted.bearer && token.contains(&b',') => {
+                Reject::AmbiguousCredentials
+            }
+            _ => reject,
+        }
+    }
+
     /// The target without credentials, or `None` if there was none in it. Fit to be a header value.
     pub fn scrubbed_target(&mut self) -> Option<Vec<u8>> {
         self.query.target.take()
@@ -98,18 +110,13 @@ impl<'r> Authorization<'r> {
             Field::Several => return Self::Several,
             Field::One(value) => value,
         };
-        // Envoy joins repeated headers with a comma, so a comma next to a bearer token means two headers.
-        if bytes::contains(value, b',') {
-            let mut parts = value.split(|b| *b == b',');
-            return if parts.any(|part| bearer(part.trim_ascii()).is_some()) {
-                Self::Several
-            } else {
-                Self::None
-            };
-        }
         match bearer(value.trim_ascii()) {
-            None | Some(b"") => Self::None,
+            Some(b"") => Self::None,
             Some(token) => Self::Bearer(token),
+            None if value.split(|b| *b == b',').any(|part| bearer(part.trim_ascii()).is_some()) => {
+                Self::Several
+            }
+            None => Self::None,
         }
     }
 }
@@ -141,11 +148,16 @@ mod tests {
         }
     }
 
+    /// As if every token without a comma were good.
     fn find(kinds: &str, target: &str, headers: &[(&str, &str)]) -> Result<String, Reject> {
         let view = RequestView::of(headers);
-        Presented::read(&view, target.as_bytes(), &["token".into()])
-            .credential(&accepted(kinds))
-            .map(|token| String::from_utf8(token.into_owned()).unwrap())
+        let presented = Presented::read(&view, target.as_bytes(), &["token".into()]);
+        let accepted = accepted(kinds);
+        let token = String::from_utf8(presented.credential(&accepted)?.into_owned()).unwrap();
+        match token.contains(',') {
+            true => Err(presented.explain(&accepted, Reject::Malformed)),
+            false => Ok(token),
+        }
     }
 
     fn authorization(value: &str) -> Result<String, Reject> {
@@ -208,6 +220,12 @@ mod tests {
         assert_eq!(find("bearer", "/?token=b", &[]), Err(Reject::Missing));
         assert_eq!(find("query", "/?token=b", &[header]).as_deref(), Ok("b"));
         assert_eq!(find("bearer", "/", &[("sec-websocket-protocol", "bearer, a")]), Err(Reject::Missing));
+    }
+
+    #[test]
+    fn a_comma_in_a_header_that_the_rule_does_not_take_explains_nothing() {
+        let joined = ("authorization", "Bearer a, Bearer b");
+        assert_eq!(find("query", "/?token=c,d", &[joined]), Err(Reject::Malformed));
     }
 
     #[test]

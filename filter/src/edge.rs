@@ -101,12 +101,13 @@ impl Edge {
     }
 
     /// Decides about a request. `clock` tells Unix seconds.
-    pub fn judge<'a>(&'a mut self, view: &RequestView<'a>, clock: fn() -> i64) -> Verdict<'a> {
+    pub fn judge<'a>(&'a mut self, view: &'a RequestView<'a>, clock: fn() -> i64) -> Verdict<'a> {
         // Apart from `config`, all that deciding may change.
         let Self { config, verifier, keys, cache, future, checks } = self;
         let names = config.policy.query_names();
         let target = view.path.single().unwrap_or_default();
-        let mut edits = Edits { remove: view.spoofed.clone(), ..Edits::default() };
+        let mut edits =
+            Edits { spoofed: &view.spoofed, identity_headers: &config.identity_headers, ..Edits::default() };
         let rule = match route(config, view, target) {
             Ok(rule) => rule,
             Err(reject) => {
@@ -123,12 +124,12 @@ impl Edge {
         let mut presented = Presented::read(view, target, names);
         edits.path = presented.scrubbed_target();
         edits.protocols = presented.remaining_protocols();
-        if !config.forward_authorization {
-            edits.remove.push(b"authorization");
-        }
+        edits.strip_authorization = !config.forward_authorization;
         let mut authenticator = Authenticator { verifier, keys, cache, future: *future, clock, checks };
         let outcome = presented.credential(&rule.accepted).and_then(|token| {
-            let principal = authenticator.authenticate(&token)?;
+            let principal = authenticator
+                .authenticate(&token)
+                .map_err(|reject| presented.explain(&rule.accepted, reject))?;
             edits.identity = Some(Rc::clone(&principal));
             rule.access.authorize(&principal)
         });

@@ -4,7 +4,31 @@
 
 use countersign_claims::{AccessClaims, Reject, Window};
 
-use crate::request::IDENTITY_HEADERS;
+/// A header that only the edge sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdentityHeader {
+    UserId,
+    UserEmail,
+    UserRoles,
+    SessionId,
+    AuthMethod,
+}
+
+impl IdentityHeader {
+    pub const ALL: [Self; 5] =
+        [Self::UserId, Self::UserEmail, Self::UserRoles, Self::SessionId, Self::AuthMethod];
+
+    /// In the spelling that upstreams read.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UserId => "x-user-id",
+            Self::UserEmail => "x-user-email",
+            Self::UserRoles => "x-user-roles",
+            Self::SessionId => "x-session-id",
+            Self::AuthMethod => "x-auth-method",
+        }
+    }
+}
 
 /// How a principal authenticated at the edge: the value of `x-auth-method`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,15 +101,15 @@ impl Principal {
         Ok(Self { text, ends, method: AuthMethod::Jwt, window })
     }
 
-    /// The values of [`IDENTITY_HEADERS`]; empty for what the token does not say.
-    pub fn header_values(&self) -> [&[u8]; IDENTITY_HEADERS.len()] {
-        [
-            self.part(Part::UserId),
-            self.part(Part::Email),
-            self.part(Part::Roles),
-            self.part(Part::SessionId),
-            self.method.as_str().as_bytes(),
-        ]
+    /// The value of a header; empty for what the token does not say.
+    pub fn value(&self, header: IdentityHeader) -> &[u8] {
+        match header {
+            IdentityHeader::UserId => self.part(Part::UserId),
+            IdentityHeader::UserEmail => self.part(Part::Email),
+            IdentityHeader::UserRoles => self.part(Part::Roles),
+            IdentityHeader::SessionId => self.part(Part::SessionId),
+            IdentityHeader::AuthMethod => self.method.as_str().as_bytes(),
+        }
     }
 
     pub fn has_role(&self, role: &str) -> bool {
@@ -163,7 +187,8 @@ mod tests {
 
     fn headers(claims: &AccessClaims) -> Result<Vec<String>, Reject> {
         let principal = Principal::new(claims, ALWAYS)?;
-        Ok(principal.header_values().map(|value| String::from_utf8(value.to_vec()).unwrap()).into())
+        let value = |header| String::from_utf8(principal.value(header).to_vec()).unwrap();
+        Ok(IdentityHeader::ALL.map(value).into())
     }
 
     #[test]
@@ -216,7 +241,8 @@ mod tests {
         fn no_claim_escapes_its_header(sub in "\\PC*|[\\x00-\\x7f]*", email in "\\PC*|[\\x00-\\x7f]*", role in ".*") {
             let claims = AccessClaims { sub, email: Some(email), roles: vec![role], ..claims() };
             if let Ok(principal) = Principal::new(&claims, ALWAYS) {
-                for value in principal.header_values() {
+                for header in IdentityHeader::ALL {
+                    let value = principal.value(header);
                     prop_assert!(value.iter().all(u8::is_ascii_graphic), "{:?}", value);
                 }
             }

@@ -2,9 +2,7 @@
 //!
 //! Reads bytes only: header values are whatever a client sent, and need not be UTF-8.
 
-/// The names that only the edge sets, in the spelling that upstreams read.
-pub const IDENTITY_HEADERS: [&str; 5] =
-    ["x-user-id", "x-user-email", "x-user-roles", "x-session-id", "x-auth-method"];
+use crate::principal::IdentityHeader;
 
 /// Set by Envoy itself, before the filter runs: its own spelling stays, look-alikes go.
 const REQUEST_ID: &str = "x-request-id";
@@ -99,7 +97,9 @@ impl<'r> RequestView<'r> {
 /// make one character of all that are neither letters nor digits.
 pub fn is_reserved(name: &[u8]) -> bool {
     // Most names leave here.
-    if !matches!(name, [b'x' | b'X', separator, ..] if !separator.is_ascii_alphanumeric()) {
+    if !matches!(name, [b'x' | b'X', separator, ..] if !separator.is_ascii_alphanumeric())
+        || name == REQUEST_ID.as_bytes()
+    {
         return false;
     }
     let folds_to = |reserved: &str| {
@@ -108,7 +108,7 @@ pub fn is_reserved(name: &[u8]) -> bool {
                 seen.eq_ignore_ascii_case(&reserved) || (reserved == b'-' && !seen.is_ascii_alphanumeric())
             })
     };
-    IDENTITY_HEADERS.into_iter().any(folds_to) || (name != REQUEST_ID.as_bytes() && folds_to(REQUEST_ID))
+    folds_to(REQUEST_ID) || IdentityHeader::ALL.iter().any(|header| folds_to(header.name()))
 }
 
 #[cfg(test)]

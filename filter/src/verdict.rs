@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use countersign_claims::Reject;
 
-use crate::principal::Principal;
+use crate::principal::{IdentityHeader, Principal};
 
 /// The decision about a request.
 #[derive(Debug)]
@@ -29,14 +29,17 @@ pub enum Decision {
 /// What must be changed in the request headers, whatever the decision.
 #[derive(Debug, Default)]
 pub struct Edits<'a> {
-    /// Header names to remove.
-    pub remove: Vec<&'a [u8]>,
+    /// Names of headers to remove, which could pass for identity headers.
+    pub spoofed: &'a [&'a [u8]],
+    pub strip_authorization: bool,
     /// `:path` without credentials; of a refused request, what may be logged.
     pub path: Option<Vec<u8>>,
     /// `Sec-WebSocket-Protocol` without credentials; removed if empty.
     pub protocols: Option<Vec<u8>>,
-    /// Whose identity headers to set.
+    /// Who is calling, if that is known.
     pub identity: Option<Rc<Principal>>,
+    /// The headers by which upstreams are told.
+    pub identity_headers: &'a [IdentityHeader],
 }
 
 impl Decision {

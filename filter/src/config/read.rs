@@ -6,7 +6,7 @@ use countersign_claims::Keyring;
 
 use super::json::{Json, Node};
 use super::{Config, InvalidConfig, KeySources, RemoteKeys, duration, rules};
-use crate::request::IDENTITY_HEADERS;
+use crate::principal::IdentityHeader;
 use crate::sync::Pace;
 
 const DEFAULT_CACHE_BYTES: usize = 8 << 20;
@@ -68,18 +68,19 @@ fn cache_bytes(node: Option<Node<'_>>) -> Result<usize, InvalidConfig> {
     cache.optional("max_bytes").map_or(Ok(DEFAULT_CACHE_BYTES), |node| node.whole(MOST_CACHE_BYTES))
 }
 
-fn identity_headers(node: Option<Node<'_>>) -> Result<[bool; IDENTITY_HEADERS.len()], InvalidConfig> {
-    let Some(node) = node else { return Ok([true; IDENTITY_HEADERS.len()]) };
-    let mut wanted = [false; IDENTITY_HEADERS.len()];
+fn identity_headers(node: Option<Node<'_>>) -> Result<Vec<IdentityHeader>, InvalidConfig> {
+    let Some(node) = node else { return Ok(IdentityHeader::ALL.into()) };
+    let mut wanted = Vec::new();
     for item in node.items()? {
         let name = item.text()?;
-        let known = IDENTITY_HEADERS.iter().zip(&mut wanted).find(|(known, _)| **known == name);
-        let (_, wanted) = known.ok_or_else(|| {
-            item.invalid(&format!("is not an identity header; these are `{}`", IDENTITY_HEADERS.join("`, `")))
-        })?;
-        if std::mem::replace(wanted, true) {
+        let Some(header) = IdentityHeader::ALL.into_iter().find(|header| header.name() == name) else {
+            let names = IdentityHeader::ALL.map(IdentityHeader::name).join("`, `");
+            return Err(item.invalid(&format!("is not an identity header; these are `{names}`")));
+        };
+        if wanted.contains(&header) {
             return Err(item.invalid("is there twice"));
         }
+        wanted.push(header);
     }
     Ok(wanted)
 }

@@ -7,7 +7,7 @@ use countersign_proxy_abi::{Action, Status, pairs};
 use super::ambient;
 use super::worker::Worker;
 use crate::credential::subprotocol;
-use crate::request::{IDENTITY_HEADERS, RequestView, is_reserved};
+use crate::request::{RequestView, is_reserved};
 use crate::tally::Counter;
 use crate::verdict::{Decision, Edits};
 
@@ -29,7 +29,6 @@ pub(super) fn decide(worker: &mut Worker) -> Result<Action, Status> {
     let mut view = RequestView::default();
     pairs::read(&headers, |name, value| view.add(name, value))?;
     let Worker { edge, tally, keys, .. } = worker;
-    let wanted = edge.config().identity_headers;
     let mut verdict = edge.judge(&view, ambient::now_seconds);
     // The key may have been fetched by another worker since this one's last tick.
     if verdict.decision.lacks_key()
@@ -40,7 +39,7 @@ pub(super) fn decide(worker: &mut Worker) -> Result<Action, Status> {
         verdict = edge.judge(&view, ambient::now_seconds);
     }
     tally.add(Counter::Request(verdict.decision), 1);
-    apply(&verdict.edits, wanted)?;
+    apply(&verdict.edits)?;
     if let Some(reject) = verdict.decision.reject() {
         explain(reject, verdict.rule)?;
     }
@@ -67,11 +66,14 @@ pub(super) fn fail_closed() -> Action {
 }
 
 /// Changes the request's headers. Identity headers go in last, when nothing of the client's is left under their
-/// names; `wanted` says which.
-fn apply(edits: &Edits<'_>, wanted: [bool; IDENTITY_HEADERS.len()]) -> Result<(), Status> {
+/// names.
+fn apply(edits: &Edits<'_>) -> Result<(), Status> {
     let request = Map::HttpRequestHeaders;
-    for name in &edits.remove {
+    for name in edits.spoofed {
         host::remove_header(request, name)?;
+    }
+    if edits.strip_authorization {
+        host::remove_header(request, b"authorization")?;
     }
     if let Some(path) = &edits.path {
         host::set_header(request, ":path", path)?;
@@ -83,11 +85,12 @@ fn apply(edits: &Edits<'_>, wanted: [bool; IDENTITY_HEADERS.len()]) -> Result<()
             host::set_header(request, PROTOCOL_HEADER, protocols)?;
         }
     }
-    let values = edits.identity.iter().flat_map(|principal| principal.header_values());
-    for ((name, wanted), value) in IDENTITY_HEADERS.iter().zip(wanted).zip(values) {
-        if wanted && !value.is_empty() {
+    let Some(principal) = &edits.identity else { return Ok(()) };
+    for header in edits.identity_headers {
+        let value = principal.value(*header);
+        if !value.is_empty() {
             // Added, not set: nothing is left under this name, and the host need not look for it.
-            host::add_header(request, name, value)?;
+            host::add_header(request, header.name(), value)?;
         }
     }
     Ok(())

@@ -7,8 +7,6 @@ use std::borrow::Cow;
 
 use countersign_claims::Reject;
 
-use crate::bytes;
-
 /// A request target in origin form (RFC 9112 §3.2.1) that has one reading.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Target<'r> {
@@ -23,11 +21,15 @@ impl<'r> Target<'r> {
     pub fn parse(target: &'r [u8]) -> Result<Self, Reject> {
         let (path, query) = split_query(target);
         let sound_query = query.iter().all(|b| !b.is_ascii_control() && !matches!(b, b' ' | b'#'));
-        let sound_path = one_reading(path, |b| b.is_ascii_graphic() && !matches!(b, b'#' | b';' | b'\\'));
+        let mut encoded = false;
+        let sound_path = one_reading(path, |b| {
+            encoded |= b == b'%';
+            b.is_ascii_graphic() && !matches!(b, b'#' | b';' | b'\\')
+        });
         if !(sound_query && sound_path) {
             return Err(Reject::AmbiguousPath);
         }
-        if !bytes::contains(path, b'%') {
+        if !encoded {
             return Ok(Self { path: Cow::Borrowed(path) });
         }
         let decoded = decode_once(path).ok_or(Reject::AmbiguousPath)?;
@@ -48,7 +50,7 @@ pub fn split_query(target: &[u8]) -> (&[u8], &[u8]) {
 
 /// Whether a path begins with a slash, no segment is a dot segment, also to servers that cut `;parameters`, none but
 /// the last is empty, and every other byte is `allowed`.
-fn one_reading(path: &[u8], allowed: impl Fn(u8) -> bool) -> bool {
+fn one_reading(path: &[u8], mut allowed: impl FnMut(u8) -> bool) -> bool {
     let [b'/', relative @ ..] = path else { return false };
     // So many dots, and nothing else, make up the segment so far; or it has become a name.
     const NAME: u8 = 3;
