@@ -19,18 +19,26 @@ pub(super) struct WindowTable {
     rows: Box<[Box<[EdwardsPoint]>]>,
 }
 
-/// A point that is to be added, or subtracted. All of a sum are fetched before the first is added: the misses of
-/// a cache that others use too then overlap, instead of each being waited for.
-pub(super) struct Term {
-    point: EdwardsPoint,
+/// A point of a table that is to be added, or subtracted.
+pub(super) struct Term<'t> {
+    point: &'t EdwardsPoint,
     negative: bool,
 }
 
-impl Term {
+impl Term<'_> {
     pub(super) fn sum(terms: &[Self]) -> EdwardsPoint {
-        terms.iter().fold(EdwardsPoint::default(), |sum, term| {
-            if term.negative { sum - term.point } else { sum + term.point }
-        })
+        let (pairs, rest) = terms.as_chunks();
+        let mut sum = EdwardsPoint::default();
+        // Two by two: what is added to and what comes out are then not the same memory, which saves copying points.
+        for [first, second] in pairs {
+            let between = first.added_to(&sum);
+            sum = second.added_to(&between);
+        }
+        rest.iter().fold(sum, |sum, term| term.added_to(&sum))
+    }
+
+    fn added_to(&self, sum: &EdwardsPoint) -> EdwardsPoint {
+        if self.negative { sum - self.point } else { sum + self.point }
     }
 }
 
@@ -53,13 +61,13 @@ impl WindowTable {
     }
 
     /// Adds to `terms` the points whose sum is \[`scalar`\]P, for a scalar below L.
-    pub(super) fn multiple(&self, scalar: &Scalar, terms: &mut Vec<Term>) {
-        let points = self.rows.iter().zip(self.digits(scalar)).filter_map(|(row, digit)| {
+    pub(super) fn multiple<'t>(&'t self, scalar: &Scalar, terms: &mut Vec<Term<'t>>) {
+        for (row, digit) in self.rows.iter().zip(self.digits(scalar)) {
             // Digit 0 wraps around, to where there is no point.
-            let point = row.get((digit.unsigned_abs() as usize).wrapping_sub(1))?;
-            Some(Term { point: *point, negative: digit < 0 })
-        });
-        terms.extend(points);
+            if let Some(point) = row.get((digit.unsigned_abs() as usize).wrapping_sub(1)) {
+                terms.push(Term { point, negative: digit < 0 });
+            }
+        }
     }
 
     /// The digits that stand for `scalar`, one for each row.

@@ -14,7 +14,7 @@ use crate::measure::{Bench, Cost, Scene};
 use crate::setup::{self, Filter, Size, Tokens, Upstream};
 use crate::stats::{Ratio, Spread};
 
-/// Tokens for loads in which each is new: several times what a cache of the default size holds.
+/// Tokens for loads in which each is new: more than twice what our cache holds.
 const NEW: usize = 60_000;
 
 /// Requests per second, in all, for latency under equal load: every filter can carry that with time to spare.

@@ -39,14 +39,14 @@ const BUSY_SAMPLE: Duration = Duration::from_secs(2);
 /// Measures what a request costs in Envoy: with no filter, with Envoy's own JWT filter, with ours.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Rounds of the main comparison; the others take a third
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..))]
+    /// Rounds of the main comparison; the others take a quarter
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
     /// Seconds of load in each measurement
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
     /// Clients that come again, for the loads whose tokens are known
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1_000..=50_000))]
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..=20_000))]
     clients: u32,
     /// A look at everything in a minute or two; its numbers prove nothing
     #[arg(long)]
@@ -118,7 +118,7 @@ impl Arguments {
         if self.main_only {
             return vec![main];
         }
-        let less = Setting { rounds: rounds.div_ceil(3), seconds: seconds.min(2), paced: false, ..main };
+        let less = Setting { rounds: rounds.div_ceil(4), seconds: seconds.min(2), paced: false, ..main };
         vec![
             main,
             Setting { name: "one worker, through an upstream", proxied: true, ..less },

@@ -104,7 +104,8 @@ pub(crate) struct Size {
 
 impl Default for Size {
     fn default() -> Self {
-        Self { rules: 5, cache_bytes: 8 << 20 }
+        // Room for the tokens of 20,000 clients.
+        Self { rules: 5, cache_bytes: 16 << 20 }
     }
 }
 
