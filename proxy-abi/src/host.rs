@@ -88,7 +88,6 @@ unsafe extern "C" {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Level {
-    Debug = 1,
     Info = 2,
     Warn = 3,
     Error = 4,

@@ -1,6 +1,6 @@
 //! Where a token may be, that there is only one, and that it goes no further than it must.
 
-use countersign_tests::host::{Outcome, Request, Worker};
+use countersign_tests::host::{Issuer, Outcome, Request, Worker};
 use serde_json::json;
 
 use super::{edge, edge_config, issuer, worker};
@@ -129,8 +129,16 @@ fn only_spaces_stand_between_scheme_and_token() {
 fn two_credentials_are_refused_even_if_they_are_one_token() {
     let (mut edge, ada) = (edge(), issuer().ada());
     let offer = format!("bearer, {ada}");
+    assert_eq!(edge.send(&Request::get("/api/x").bearer(&ada)).reason(), "forwarded", "now it is remembered");
+    let (stranger, long) = (Issuer::new("unknown", 3).ada(), "a".repeat(10_000));
     for request in [
         Request::get("/api/x").bearer(&ada).bearer(&ada),
+        Request::get("/api/x").header("authorization", format!("Bearer {ada},Bearer {ada}")),
+        Request::get("/api/x").header("authorization", format!("Bearer {ada}, Basic dTpw")),
+        Request::get("/api/x").header("authorization", format!("Bearer {ada},")),
+        Request::get("/api/x").header("authorization", format!("Bearer ,{ada}")),
+        Request::get("/api/x").header("authorization", format!("Bearer {stranger}, Bearer {ada}")),
+        Request::get("/api/x").header("authorization", format!("Bearer {long}, Bearer {ada}")),
         Request::get("/api/x").raw("authorization", format!("Bearer {ada}")).raw("authorization", "Bearer x"),
         Request::get("/api/x").header("authorization", format!("Basic dTpw, Bearer {ada}")),
         Request::get(format!("/files/x?token={ada}")).bearer(&ada),

@@ -40,7 +40,7 @@ const BUSY_SAMPLE: Duration = Duration::from_secs(2);
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Rounds of the main comparison; the others take a quarter
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
     /// Seconds of load in each measurement
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
