@@ -216,8 +216,9 @@ async fn one(
     // New tokens fill the cache, too: making room in it is part of what they cost.
     running.warm_up().await?;
     let saturated = running.measure(setting.seconds, Pace::AsFastAsItGoes).await?;
-    let mut paced = Vec::new();
-    for _ in 0..if setting.paced { PARTS } else { 0 } {
+    let parts = if setting.paced { PARTS } else { 0 };
+    let mut paced = Vec::with_capacity(parts);
+    for _ in 0..parts {
         paced.push(running.measure(setting.seconds.div_ceil(2), Pace::PerSecond(EQUAL_LOAD)).await?);
     }
     paced.sort_by(|one, other| one.p99_us.total_cmp(&other.p99_us));

@@ -48,7 +48,7 @@ struct Arguments {
     /// Clients that come again, for the loads whose tokens are known
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..=20_000))]
     clients: u32,
-    /// A look at everything in a minute or two; its numbers prove nothing
+    /// A look at everything in a few minutes; its numbers prove nothing
     #[arg(long)]
     quick: bool,
     /// Only compare, only in the main setting
