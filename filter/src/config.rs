@@ -28,7 +28,7 @@ pub struct Config {
     pub cache_bytes: usize,
     /// Whether upstreams get the `Authorization` header where a rule looked at credentials.
     pub forward_authorization: bool,
-    /// Those that upstreams get. All that there are, are removed from what clients send.
+    /// Which identity headers upstreams get; every one is removed from what clients send.
     pub identity_headers: Vec<IdentityHeader>,
     pub policy: Policy,
 }
