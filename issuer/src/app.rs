@@ -1,63 +1,105 @@
-//! What every handler is given: settings, clock, randomness, database, hashing threads, keys.
+//! The parts of a running issuer, put together once. A handler is given the parts that it names, by `FromRef`.
 
-use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
+use axum::extract::FromRef;
 use countersign_claims::Verifier;
 
-use crate::ambient::{self, Clock, Entropy};
-use crate::config::Settings;
+use crate::ambient::{Clock, Ids};
+use crate::config::{Roles, Settings};
 use crate::db::{Db, Readiness};
+use crate::metrics::{Live, Metrics};
 use crate::passwords::{Cost, HashError, Hasher};
-use crate::tokens::LiveKeys;
+use crate::secrets::Ring;
+use crate::sessions::grant::Grants;
+use crate::sessions::{self, Callers, RefreshCookie};
+use crate::tokens::http::Published;
+use crate::tokens::{LiveKeys, Minter};
+use crate::web::{self, CookieRules, Origins, TrustedProxies};
+use crate::login;
 
-/// The parts of a running issuer; cheap to clone.
-#[derive(Debug, Clone)]
-pub struct App(Arc<Parts>);
-
-#[derive(Debug)]
-pub struct Parts {
-    pub settings: Settings,
-    pub clock: Clock,
-    pub entropy: Entropy,
+/// Cheap to clone.
+#[derive(Debug, Clone, FromRef)]
+pub struct App {
     pub db: Db,
     pub readiness: Readiness,
+    pub clock: Clock,
+    pub ids: Ids,
     pub hasher: Hasher,
     pub keys: Arc<LiveKeys>,
-    /// Checks our own bearer calls.
-    pub verifier: Verifier,
+    pub grants: Grants,
+    pub callers: Callers,
+    pub origins: Origins,
+    pub roles: Arc<Roles>,
+    pub proxies: TrustedProxies,
+    pub published: Published,
+    pub requests: web::Metrics,
+    pub logins: login::Metrics,
+    pub refreshes: sessions::Metrics,
+    pub metrics: Metrics,
 }
 
 impl App {
     /// # Errors
     /// [`HashError`] if the hashing threads cannot start.
     pub fn new(
-        settings: Settings,
-        clock: Clock,
-        entropy: Entropy,
+        settings: &Settings,
+        ids: Ids,
         db: Db,
         keys: Arc<LiveKeys>,
+        restarts: Arc<AtomicU64>,
     ) -> Result<Self, HashError> {
         let hashing = &settings.hashing;
-        let hasher = Hasher::start(Cost::from(hashing), hashing.threads, hashing.queue, &entropy)?;
+        let hasher = Hasher::start(Cost::from(hashing), hashing.threads, hashing.queue, &ids.entropy)?;
         let tokens = &settings.tokens;
         let verifier = Verifier::new(tokens.issuer.clone(), vec![tokens.audience.clone()], tokens.clock_skew);
-        let readiness = Readiness::new(db.clone(), &settings.database.file);
-        Ok(Self(Arc::new(Parts { settings, clock, entropy, db, readiness, hasher, keys, verifier })))
-    }
-}
-
-impl Deref for App {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.0
-    }
-}
-
-impl Parts {
-    /// A new UUIDv7, as text.
-    pub fn new_id(&self) -> String {
-        ambient::new_id(&self.clock, &self.entropy).to_string()
+        let origins = Origins::new(&settings.server.public_url, &settings.cors);
+        let roles = Arc::new(settings.roles.clone());
+        let clock = ids.clock.clone();
+        let grants = Grants {
+            rules: sessions::Rules::from(settings),
+            minter: Minter::new(settings, Arc::clone(&keys), ids.clone()),
+            cookie: RefreshCookie {
+                rules: CookieRules { secure: settings.cookies.secure },
+                ring: Ring::from(&settings.secrets),
+            },
+            origins: origins.clone(),
+            roles: Arc::clone(&roles),
+            ids: ids.clone(),
+        };
+        let callers = Callers {
+            db: db.clone(),
+            keys: Arc::clone(&keys),
+            verifier: Arc::new(verifier),
+            clock: clock.clone(),
+        };
+        let (requests, logins) = (web::Metrics::default(), login::Metrics::default());
+        let refreshes = sessions::Metrics::default();
+        let metrics = Metrics::new(|registry| {
+            requests.register(registry);
+            logins.register(registry);
+            refreshes.register(registry);
+            db.register(registry);
+            registry.register_collector(Box::new(Live { keys: Arc::clone(&keys), clock: clock.clone(), restarts }));
+        });
+        Ok(Self {
+            readiness: Readiness::new(db.clone(), &settings.database.url),
+            published: Published::new(settings),
+            proxies: TrustedProxies::new(&settings.server.trusted_proxies),
+            db,
+            clock,
+            ids,
+            hasher,
+            keys,
+            grants,
+            callers,
+            origins,
+            roles,
+            requests,
+            logins,
+            refreshes,
+            metrics,
+        })
     }
 }

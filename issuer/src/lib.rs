@@ -1,8 +1,10 @@
 //! The Countersign issuer: accounts, login, sessions, tokens and keys.
 //!
-//! Walls: [`config`], [`db`], [`http`], [`cli`], [`log`]. Rooms, one per capability, each with its rules in
-//! `mod.rs` (no I/O), its SQL in `store.rs` and its routes in `http.rs`: [`accounts`], [`login`], [`sessions`],
-//! [`tokens`], [`passwords`], [`access`]. Time and randomness come from [`ambient`] and nowhere else.
+//! Three floors, and what stands on one knows only those below. On top, what is put together: [`cli`], [`app`],
+//! [`router`], and the pages of operators, [`health`] and [`metrics`]. Below, the rooms, one per capability, each with
+//! its rules in `mod.rs`, its SQL in `store.rs` and its routes in `http.rs`: [`accounts`], [`login`], [`sessions`],
+//! [`tokens`], [`passwords`], [`access`], [`audit`], [`feed`]. Under them the walls: [`web`], [`db`], [`jobs`],
+//! [`secrets`], [`log`], [`config`], and [`ambient`], the one door to time and randomness.
 #![cfg_attr(
     not(test),
     deny(
@@ -19,12 +21,19 @@ pub mod access;
 pub mod accounts;
 pub mod ambient;
 pub mod app;
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod db;
-pub mod http;
+pub mod feed;
+pub mod health;
+pub mod jobs;
 pub mod log;
 pub mod login;
+pub mod metrics;
 pub mod passwords;
+pub mod router;
+pub mod secrets;
 pub mod sessions;
 pub mod tokens;
+pub mod web;

@@ -6,6 +6,9 @@ use serde::Serialize;
 /// The media type of a [`Problem`] (RFC 9457).
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
+/// The protection space that challenges name (RFC 9110 §11.5), at the edge as at the issuer.
+pub const REALM: &str = "countersign";
+
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reject {

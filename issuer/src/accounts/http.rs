@@ -1,72 +1,118 @@
 //! The accounts' routes: register, and oneself.
 
-use axum::extract::State;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{FromRef, State};
 use axum::response::Response;
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::{Email, Name, NewUser, UserBody, parse_phone, store};
+use super::{Email, Name, NewUser, UserBody, UserId, parse_phone, store};
 use crate::access;
-use crate::app::App;
-use crate::http::{ApiError, Caller, Check, Client, JsonBody};
-use crate::passwords::Password;
-use crate::sessions::grant;
+use crate::ambient::Ids;
+use crate::audit::Kind;
+use crate::config::Roles;
+use crate::db::Db;
+use crate::passwords::{Hasher, Password};
+use crate::sessions::grant::{Delivery, Grants, TokenBody};
+use crate::sessions::{Caller, Callers};
+use crate::web::{Check, Client, JsonBody, Problem, Reason, TrustedProxies};
 
-pub fn routes() -> Router<App> {
-    Router::new().route("/v1/auth/register", post(register)).route("/v1/users/me", get(me).patch(change_me))
+pub fn routes<S>() -> OpenApiRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Db: FromRef<S>,
+    Ids: FromRef<S>,
+    Hasher: FromRef<S>,
+    Grants: FromRef<S>,
+    Callers: FromRef<S>,
+    Arc<Roles>: FromRef<S>,
+    TrustedProxies: FromRef<S>,
+{
+    OpenApiRouter::new().routes(routes!(register)).routes(routes!(me, change_me))
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = Register)]
 struct RegisterBody {
+    #[schema(required)]
+    #[serde(default)]
     email: String,
+    #[schema(required, value_type = String)]
+    #[serde(default)]
     password: Password,
+    #[schema(required)]
+    #[serde(default)]
     name: String,
+    /// Empty means not given.
+    #[serde(default)]
     phone: Option<String>,
+    /// Ask for the refresh token in the body, too, from a page in a browser.
+    #[serde(default)]
+    refresh_token_in_body: bool,
 }
 
-/// POST /v1/auth/register
+/// Make an account and log in.
+#[utoipa::path(post, path = "/v1/auth/register", tag = "accounts", request_body = RegisterBody, responses(
+    (status = 201, body = TokenBody, description = "The account, and tokens for it"),
+    (status = 409, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+     description = "`email_taken`"),
+))]
 async fn register(
-    State(app): State<App>,
+    State(db): State<Db>,
+    State(ids): State<Ids>,
+    State(hasher): State<Hasher>,
+    State(grants): State<Grants>,
     client: Client,
+    headers: HeaderMap,
     JsonBody(body): JsonBody<RegisterBody>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, Problem> {
     let mut check = Check::default();
     let email = check.field("email", Email::parse(&body.email));
     let name = check.field("name", Name::parse(&body.name));
-    let phone = check.field("phone", body.phone.as_deref().map(parse_phone).transpose());
+    let phone = check.field("phone", parse_phone(body.phone.as_deref().unwrap_or_default()));
     let long_enough = check.field("password", body.password.check_length());
     let (Some(email), Some(name), Some(phone), Some(())) = (email, name, phone, long_enough) else {
         return Err(check.refusal());
     };
     // Only for what has passed so far: this is as costly as a login.
-    let strength = app.hasher.check_strength(body.password.clone(), email.clone(), name.clone()).await?;
-    strength.map_err(|weak| ApiError::invalid_field("password", weak))?;
-    let password_hash = app.hasher.hash(body.password, app.entropy.bytes()).await?;
+    let strength = hasher.check_strength(body.password.clone(), email.clone(), name.clone()).await?;
+    strength.map_err(|weak| Problem::invalid_field("password", weak))?;
+    let password_hash = hasher.hash(body.password, ids.entropy.bytes()).await?;
     let roles = vec![access::USER.to_owned()];
-    let new = NewUser { id: app.new_id(), email, name, phone, password_hash, roles };
-    let user = store::create(&app.db, new, app.clock.now()).await?;
-    let Some(user) = user else {
-        let detail = "An account with this e-mail address exists";
-        return Err(ApiError::new(StatusCode::CONFLICT, "email_taken", detail));
-    };
-    tracing::info!(target: "audit", event = "registered", user_id = user.id, ip = client.ip(), "registered");
-    grant::open(&app, StatusCode::CREATED, user, client, false).await
+    let new = NewUser { id: UserId::new(ids.uuid()), email, name, phone, password_hash, roles };
+    let signer = grants.signer()?;
+    let opening = grants.opening(new.id.clone(), &client, &headers, false);
+    let registered = db.write(async move |tx| {
+        let Some(user) = store::create(tx, &new).await? else { return Ok(None) };
+        let session = opening.begin(tx, Kind::Registered).await?;
+        Ok(Some((user, session)))
+    });
+    let (user, session) = registered.await?.ok_or_else(|| Problem::new(Reason::EmailTaken))?;
+    let delivery = Delivery::of(&headers, body.refresh_token_in_body);
+    Ok(grants.answer(&signer, StatusCode::CREATED, &user, &session, delivery, true)?)
 }
 
-/// GET /v1/users/me
-async fn me(State(app): State<App>, caller: Caller) -> Json<UserBody> {
-    Json(UserBody::new(caller.user, &app.settings.roles))
+/// Oneself.
+#[utoipa::path(get, path = "/v1/users/me", tag = "accounts", security(("bearer" = [])), responses(
+    (status = 200, body = UserBody),
+))]
+async fn me(State(roles): State<Arc<Roles>>, caller: Caller) -> Json<UserBody> {
+    Json(UserBody::new(caller.user, &roles))
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = Profile)]
 struct ProfileBody {
+    #[serde(default)]
     name: Option<String>,
-    /// Absent keeps the number, null takes it away.
-    #[serde(deserialize_with = "present")]
+    /// Absent keeps the number; null or empty takes it away.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
     phone: Option<Option<String>>,
 }
 
@@ -74,18 +120,25 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<S
     Option::deserialize(deserializer).map(Some)
 }
 
-/// PATCH /v1/users/me
+/// Change one's name or telephone number.
+#[utoipa::path(patch, path = "/v1/users/me", tag = "accounts", request_body = ProfileBody,
+    security(("bearer" = [])), responses((status = 200, body = UserBody)),
+)]
 async fn change_me(
-    State(app): State<App>,
+    State(db): State<Db>,
+    State(roles): State<Arc<Roles>>,
     caller: Caller,
     JsonBody(body): JsonBody<ProfileBody>,
-) -> Result<Json<UserBody>, ApiError> {
+) -> Result<Json<UserBody>, Problem> {
+    let id = caller.in_person()?.user.id;
     let mut check = Check::default();
     let name = check.field("name", body.name.as_deref().map(Name::parse).transpose());
-    let phone = body.phone.map(|phone| phone.as_deref().map(parse_phone).transpose()).transpose();
+    let phone = body.phone.map(|phone| parse_phone(phone.as_deref().unwrap_or_default())).transpose();
     let phone = check.field("phone", phone);
     let (Some(name), Some(phone)) = (name, phone) else { return Err(check.refusal()) };
-    let user = store::update_profile(&app.db, &caller.user.id, name, phone, app.clock.now()).await?;
-    let user = user.ok_or_else(ApiError::not_found)?;
-    Ok(Json(UserBody::new(user, &app.settings.roles)))
+    let changed = db.write(async move |tx| {
+        store::update_profile(tx, &id, name.as_ref(), phone.as_ref()).await
+    });
+    let user = changed.await?.ok_or_else(|| Problem::new(Reason::NotFound))?;
+    Ok(Json(UserBody::new(user, &roles)))
 }

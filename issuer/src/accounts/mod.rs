@@ -1,4 +1,4 @@
-//! People: who they are and what they are called. The rules for addresses, names and numbers; no I/O.
+//! People: who they are and what they are called. The rules for ids, addresses, names and numbers; no I/O.
 
 pub mod http;
 mod name;
@@ -7,12 +7,35 @@ pub mod store;
 use std::fmt;
 
 use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::access::ADMIN;
+use crate::ambient::UnixTime;
 use crate::config::Roles;
-use crate::http::rfc3339;
 
 pub use name::{InvalidName, Name, is_invisible};
+
+/// Names an account for good. Ours are UUIDs; an imported account keeps the id that other systems know it by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct UserId(String);
+
+impl UserId {
+    pub fn new(id: Uuid) -> Self {
+        Self(id.to_string())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// An e-mail address in the one form in which it is stored, compared and shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,40 +86,51 @@ impl fmt::Display for Email {
 #[error("must be a telephone number such as +44 20 7946 0018")]
 pub struct InvalidPhone;
 
-/// Checks a telephone number: an optional plus, 5 to 15 digits (ITU-T E.164), and what people write between them.
+/// Checks a telephone number: an optional plus, 5 to 15 digits (ITU-T E.164), and what people write between them. An
+/// empty one is none.
 ///
 /// # Errors
 /// [`InvalidPhone`].
-pub fn parse_phone(text: &str) -> Result<String, InvalidPhone> {
+pub fn parse_phone(text: &str) -> Result<Option<String>, InvalidPhone> {
     let phone = text.trim();
+    if phone.is_empty() {
+        return Ok(None);
+    }
     let rest = phone.strip_prefix('+').unwrap_or(phone);
     let digits = rest.bytes().filter(u8::is_ascii_digit).count();
     let fits = (5..=15).contains(&digits)
         && phone.len() <= 32
         && rest.bytes().all(|b| b.is_ascii_digit() || b" -().".contains(&b));
-    if fits { Ok(phone.to_owned()) } else { Err(InvalidPhone) }
+    if fits { Ok(Some(phone.to_owned())) } else { Err(InvalidPhone) }
 }
 
 /// A person with an account. The password hash stays in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    pub id: String,
+    pub id: UserId,
     pub email: String,
     pub email_verified: bool,
     pub name: String,
     pub phone: Option<String>,
     pub roles: Vec<String>,
     pub is_active: bool,
-    /// Unix seconds.
-    pub created_at: i64,
-    /// Unix seconds.
-    pub updated_at: i64,
+    pub created_at: UnixTime,
+    pub updated_at: UnixTime,
+}
+
+/// What a login is checked against, as it was when it was read.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// PHC string.
+    pub password_hash: String,
+    /// Moves when logins under way must not succeed any more: see [`store::claim_login`].
+    pub epoch: i64,
 }
 
 /// An account to be made.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct NewUser {
-    pub id: String,
+    pub id: UserId,
     pub email: Email,
     pub name: Name,
     pub phone: Option<String>,
@@ -106,8 +140,10 @@ pub struct NewUser {
 }
 
 /// A user as the API shows them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = User)]
 pub struct UserBody {
+    /// The same as `id`, under the name that some clients know.
     user_id: String,
     id: String,
     email: String,
@@ -119,17 +155,19 @@ pub struct UserBody {
     email_verified: bool,
     is_active: bool,
     is_admin: bool,
+    /// RFC 3339.
     created_at: String,
+    /// RFC 3339.
     updated_at: String,
 }
 
 impl UserBody {
     pub fn new(user: User, roles: &Roles) -> Self {
         Self {
-            user_id: user.id.clone(),
+            user_id: user.id.to_string(),
             permissions: roles.permissions(&user.roles).into_iter().map(str::to_owned).collect(),
             is_admin: user.roles.iter().any(|role| role == ADMIN),
-            id: user.id,
+            id: user.id.to_string(),
             email: user.email,
             name: user.name,
             phone: user.phone,
@@ -137,8 +175,8 @@ impl UserBody {
             mfa_enabled: false,
             email_verified: user.email_verified,
             is_active: user.is_active,
-            created_at: rfc3339(user.created_at),
-            updated_at: rfc3339(user.updated_at),
+            created_at: user.created_at.to_string(),
+            updated_at: user.updated_at.to_string(),
         }
     }
 }
@@ -197,8 +235,9 @@ mod tests {
 
     #[test]
     fn numbers_are_trimmed_and_bounded() {
-        assert_eq!(parse_phone(" +44 (20) 7946-0018 "), Ok("+44 (20) 7946-0018".into()));
-        for phone in ["", "+", "1234", "12345678901234567", "+44;drop", "٠١٢٣٤٥", "1+2345678"] {
+        assert_eq!(parse_phone(" +44 (20) 7946-0018 "), Ok(Some("+44 (20) 7946-0018".into())));
+        assert_eq!((parse_phone(""), parse_phone("  ")), (Ok(None), Ok(None)));
+        for phone in ["+", "1234", "12345678901234567", "+44;drop", "٠١٢٣٤٥", "1+2345678"] {
             assert_eq!(parse_phone(phone), Err(InvalidPhone), "{phone:?}");
         }
     }

@@ -13,11 +13,10 @@ use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{EncodePrivateKey as _, KeypairBytes};
 
 use super::{environment, report, say, settings};
-use crate::ambient::{Clock, Entropy};
+use crate::ambient::{Clock, Entropy, UnixTime};
 use crate::config::{
     self, Finding, Seconds, Settings, append_key, is_kid, key_lines, lock_for_edit, replace_file, revoke_key,
 };
-use crate::http::rfc3339;
 use crate::tokens::KeySet;
 use crate::tokens::schedule::State;
 
@@ -57,7 +56,7 @@ pub(super) enum Command {
 
 pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
     let (clock, entropy) = (Clock::system(), Entropy::system());
-    let now = clock.now();
+    let now = clock.now().seconds();
     match command {
         Command::List => list(&settings(config)?, now),
         Command::Generate { kid, out } => generate(config, kid, out, now, &entropy),
@@ -68,7 +67,7 @@ pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
 }
 
 fn load(settings: &Settings, now: i64) -> anyhow::Result<KeySet> {
-    let (set, findings) = KeySet::load(settings, now);
+    let (set, findings) = KeySet::load(settings, settings.tokens.overlap(), now);
     report(&findings)?;
     set.context("the keys cannot be used")
 }
@@ -167,7 +166,7 @@ fn put_in_force(config: &Path, edited: &str, now: i64) -> anyhow::Result<()> {
     let loaded = config::parse(config, edited, environment());
     let mut errors: Vec<Finding> = loaded.findings;
     if let Some(settings) = &loaded.settings {
-        errors.extend(KeySet::load(settings, now).1);
+        errors.extend(KeySet::load(settings, settings.tokens.overlap(), now).1);
     }
     errors.retain(Finding::is_error);
     report(&errors)?;
@@ -189,6 +188,11 @@ fn folder(config: &Path) -> &Path {
 
 fn key_file(kid: &str) -> PathBuf {
     Path::new("keys").join(format!("{kid}.pem"))
+}
+
+/// Unix seconds as RFC 3339.
+fn rfc3339(seconds: i64) -> String {
+    UnixTime::from_seconds(seconds).to_string()
 }
 
 fn kid_or_new(kid: Option<String>, now: i64, entropy: &Entropy) -> anyhow::Result<String> {

@@ -106,10 +106,7 @@ fn block_on<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
 
 fn migrate(config: &Path) -> anyhow::Result<()> {
     let settings = settings(config)?;
-    block_on(async {
-        db::open(&settings.database).await?.close().await;
-        Ok(())
-    })?;
-    say(format_args!("{} is up to date", settings.database.file.display()));
+    block_on(async { Ok(db::migrate(&settings.database).await?) })?;
+    say(format_args!("{} is up to date", settings.database.url));
     Ok(())
 }

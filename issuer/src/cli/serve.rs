@@ -7,28 +7,32 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
-use crate::ambient::{Clock, Entropy};
+use crate::ambient::Ids;
 use crate::app::App;
 use crate::config::{self, Finding, Hashing, Settings};
+use crate::db::{self, Db, Schema};
+use crate::jobs::{Lease, Stop, Supervisor};
 use crate::passwords::available_memory_kib;
 use crate::tokens::reload::{Reloader, Watch};
-use crate::tokens::{KeySet, LiveKeys, oversize};
-use crate::{db, http, log, sessions};
+use crate::tokens::{KeySet, Lifetimes, LiveKeys, NOTED_EVERY, oversize};
+use crate::web::{self, Connections};
+use crate::{log, router, sessions};
 
 /// More threads than this only wait: hashing has its own, and a request needs little else.
 const MAX_WORKERS: usize = 4;
 
-/// How often ended sessions are swept out.
-const SWEEP: Duration = Duration::from_secs(3600);
+/// How often ended sessions are swept out, in seconds.
+const SWEEP_EVERY: u64 = 3600;
 
 pub(super) fn run(config: &Path) -> anyhow::Result<()> {
     let env = super::environment();
     let loaded = config::load(config, env.iter().cloned());
     let mut findings = loaded.findings;
-    let clock = Clock::system();
+    let ids = Ids::system();
     let started = loaded.settings.and_then(|settings| {
-        let (keys, more) = examine(&settings, clock.now());
+        let (keys, more) = examine(&settings, ids.clock.now().seconds());
         findings.extend(more);
         Some((settings, keys?))
     });
@@ -37,8 +41,9 @@ pub(super) fn run(config: &Path) -> anyhow::Result<()> {
         super::report(&findings)?;
         return Err(anyhow!("{}: cannot be used", config.display()));
     };
-    log::install(&settings.log);
-    http::install_panic_hook();
+    // Lines that are still to be written when the process ends are written when this is dropped.
+    let _lines = log::install(&settings.log);
+    web::install_panic_hook();
     for finding in &findings {
         tracing::warn!(event = "config_warning", finding = finding.to_string(), "configuration");
     }
@@ -48,60 +53,110 @@ pub(super) fn run(config: &Path) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(serve(settings, env, keys, clock))
+    runtime.block_on(serve(settings, env, keys, ids))
 }
 
 async fn serve(
     settings: Settings,
     env: Vec<(String, String)>,
     keys: KeySet,
-    clock: Clock,
+    ids: Ids,
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot hear SIGINT")?;
     // Heard only so that it does not kill: past `ulimit -f`, a write then fails as on a full disk.
     let _file_too_large =
         signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).context("cannot hear SIGXFSZ")?;
-    let listener = http::bind(settings.server.listen).await?;
-    let db = db::open(&settings.database).await?;
+    let public = web::bind(settings.server.listen).await?;
+    let internal = web::bind(settings.internal.listen).await?;
+    let db = db::open(&settings.database, Schema::Migrate, &ids).await?;
     let keys = Arc::new(LiveKeys::new(keys));
-    let reloader = Reloader { running: settings.clone(), env, keys: Arc::clone(&keys), clock: clock.clone() };
-    let watch = Watch::start(reloader);
-    let app = App::new(settings, clock, Entropy::system(), db.clone(), keys)?;
-    tokio::spawn(watch.run());
-    tokio::spawn(sweep(app.clone()));
-    let address = listener.local_addr().context("cannot tell the address")?;
+    let lifetimes = Lifetimes::new(settings.tokens.access_lifetime);
+    let reloader = Reloader {
+        running: settings.clone(),
+        env,
+        keys: Arc::clone(&keys),
+        clock: ids.clock.clone(),
+        lifetimes: lifetimes.clone(),
+    };
+    let mut tasks = Supervisor::default();
+    let app = App::new(&settings, ids.clone(), db.clone(), keys, tasks.restarts())?;
+    // Before anything is signed, so that a key of longer tokens is published again at once.
+    lifetimes.exchange(&db, ids.clock.now()).await?;
+    if lifetimes.longest() > settings.tokens.access_lifetime {
+        let _ = reloader.reload();
+    }
+    let (watched, noted, swept) = (reloader, (db.clone(), ids.clone()), (db.clone(), ids.clone()));
+    tasks.keep("reload", move |stop| watch(watched.clone(), stop));
+    tasks.keep("lifetimes", move |stop| note_lifetimes(lifetimes.clone(), noted.clone(), stop));
+    tasks.keep("sweep", move |stop| sweep(swept.clone(), stop));
     let version = env!("CARGO_PKG_VERSION");
+    let internal_address = internal.local_addr().context("cannot tell the address")?;
+    tracing::info!(event = "listening_internally", address = %internal_address, version, "listening on http://{internal_address}");
+    let address = public.local_addr().context("cannot tell the address")?;
     tracing::info!(event = "listening", %address, version, "listening on http://{address}");
-    let stop = async move {
+    let (stopping, stopped) = watch::channel(false);
+    let stop = || {
+        let mut stopped = stopped.clone();
+        async move { drop(stopped.wait_for(|stop| *stop).await) }
+    };
+    let hear = async {
         let signal = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         };
         tracing::info!(event = "stopping", signal, "finishing requests under way");
+        let _ = stopping.send(true);
     };
-    http::serve(listener, app, http::Limits::default(), stop).await;
+    tokio::join!(
+        hear,
+        web::serve(public, router::public(app.clone()), Connections::default(), stop()),
+        web::serve(internal, router::internal(app), Connections::default(), stop()),
+    );
+    tasks.stop().await;
     db.close().await;
     tracing::info!(event = "stopped", "stopped");
     Ok(())
 }
 
-/// Forgets ended sessions, now and every hour.
-async fn sweep(app: App) {
-    let mut ticks = tokio::time::interval(SWEEP);
+/// Takes up changed keys until told to stop.
+async fn watch(reloader: Reloader, mut stop: Stop) {
+    tokio::select! {
+        () = Watch::start(reloader).run() => {}
+        () = stop.requested() => {}
+    }
+}
+
+/// Says now and then which lifetime our tokens have.
+async fn note_lifetimes(lifetimes: Lifetimes, (db, ids): (Db, Ids), mut stop: Stop) {
+    while stop.pause(Duration::from_secs(NOTED_EVERY.unsigned_abs())).await {
+        if let Err(error) = lifetimes.exchange(&db, ids.clock.now()).await {
+            tracing::warn!(event = "lifetimes_not_noted", error = %error, "token lifetimes were not noted");
+        }
+    }
+}
+
+/// Forgets ended sessions, now and every hour, if no other issuer does.
+async fn sweep((db, ids): (Db, Ids), mut stop: Stop) {
+    let lease = Lease::new("sweep", 2 * SWEEP_EVERY.cast_signed(), &ids);
     loop {
-        ticks.tick().await;
-        match sessions::store::purge(&app.db, app.clock.now()).await {
+        let swept = async {
+            if lease.take(&db).await? { sessions::sweep(&db, ids.clock.now()).await } else { Ok(0) }
+        };
+        match swept.await {
             Ok(0) => {}
             Ok(count) => tracing::info!(event = "sessions_purged", count, "ended sessions forgotten"),
             Err(error) => tracing::warn!(event = "purge_failed", error = %error, "ended sessions kept"),
+        }
+        if !stop.pause(Duration::from_secs(SWEEP_EVERY)).await {
+            return;
         }
     }
 }
 
 /// The keys, and all that is wrong with them and with settings that fit each other and this machine badly.
 pub(super) fn examine(settings: &Settings, now: i64) -> (Option<KeySet>, Vec<Finding>) {
-    let (keys, mut findings) = KeySet::load(settings, now);
+    let (keys, mut findings) = KeySet::load(settings, settings.tokens.overlap(), now);
     findings.extend(oversize(settings));
     findings.extend(memory_shortage(settings, available_memory_kib()));
     (keys, findings)

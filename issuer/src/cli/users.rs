@@ -8,12 +8,13 @@ use clap::Subcommand;
 
 use super::{block_on, say, settings};
 use crate::access;
-use crate::accounts::{Email, Name, NewUser, is_invisible, store};
-use crate::ambient::{Clock, Entropy, new_id};
+use crate::accounts::{Email, Name, NewUser, User, UserId, is_invisible, store};
+use crate::ambient::Ids;
+use crate::audit::{self, Event, Kind, Origin};
 use crate::config::Settings;
-use crate::db;
-use crate::http::rfc3339;
+use crate::db::{self, Db, Schema, Tx};
 use crate::passwords::{Cost, Hasher, Password, check_strength};
+use crate::sessions;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -42,6 +43,16 @@ pub(super) enum Command {
         #[arg(required = true, value_name = "ROLE")]
         roles: Vec<String>,
     },
+    /// Close an account: its sessions end at once and nobody can log in to it.
+    Deactivate {
+        /// The address of the account.
+        email: String,
+    },
+    /// Open a closed account again.
+    Activate {
+        /// The address of the account.
+        email: String,
+    },
 }
 
 pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
@@ -61,6 +72,8 @@ pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
             let roles = known(&settings, roles)?;
             block_on(set_role(&settings, parse_email(&email)?, roles))
         }
+        Command::Deactivate { email } => block_on(set_active(&settings, parse_email(&email)?, false)),
+        Command::Activate { email } => block_on(set_active(&settings, parse_email(&email)?, true)),
     }
 }
 
@@ -101,6 +114,14 @@ fn asked_password() -> anyhow::Result<Password> {
     Ok(first)
 }
 
+/// Opens the database, works with it, and closes it.
+async fn with_db<T>(settings: &Settings, work: impl AsyncFnOnce(&Db) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let db = db::open(&settings.database, Schema::Expect, &Ids::system()).await?;
+    let result = work(&db).await;
+    db.close().await;
+    result
+}
+
 async fn create(
     settings: &Settings,
     email: Email,
@@ -108,37 +129,89 @@ async fn create(
     roles: Vec<String>,
     password: Password,
 ) -> anyhow::Result<()> {
-    let (clock, entropy) = (Clock::system(), Entropy::system());
-    let hasher = Hasher::start(Cost::from(&settings.hashing), 1, 1, &entropy)?;
-    let password_hash = hasher.hash(password, entropy.bytes()).await?;
-    let id = new_id(&clock, &entropy).to_string();
+    let ids = Ids::system();
+    let hasher = Hasher::start(Cost::from(&settings.hashing), 1, 1, &ids.entropy)?;
+    let password_hash = hasher.hash(password, ids.entropy.bytes()).await?;
+    let id = UserId::new(ids.uuid());
     let new = NewUser { id, email: email.clone(), name, phone: None, password_hash, roles };
-    let db = db::open(&settings.database).await?;
-    let created = store::create(&db, new, clock.now()).await?;
-    db.close().await;
-    let user = created.with_context(|| format!("an account with {email} exists already"))?;
+    let created = with_db(settings, async |db| {
+        let create = db.write(async move |tx| {
+            let created = store::create(tx, &new).await?;
+            if let Some(user) = &created {
+                note(tx, Kind::Registered, user).await?;
+            }
+            Ok(created)
+        });
+        Ok(create.await?)
+    });
+    let user = created.await?.with_context(|| format!("an account with {email} exists already"))?;
     say(format_args!("created {} for {} ({})", user.id, user.email, user.roles.join(", ")));
     Ok(())
 }
 
+/// Writes down what the operator did to an account.
+async fn note(tx: &mut Tx<'_>, kind: Kind, user: &User) -> Result<(), db::Error> {
+    let origin = Origin::command();
+    let event = Event { kind, subject: Some(&user.id), session_id: None, origin: &origin };
+    audit::store::record(tx, event).await
+}
+
 async fn list(settings: &Settings) -> anyhow::Result<()> {
-    let db = db::open(&settings.database).await?;
-    let users = store::list(&db).await?;
-    db.close().await;
+    let users = with_db(settings, async |db| Ok(store::list(db.reads()).await?)).await?;
     say(format_args!(
         "{:<36}  {:<32} {:<16} {:<9} {:<20}  NAME",
         "ID", "EMAIL", "ROLES", "ACTIVE", "CREATED"
     ));
     for user in users {
-        let (roles, created) = (user.roles.join(","), rfc3339(user.created_at));
+        let (roles, created) = (user.roles.join(","), user.created_at.to_string());
         let active = if user.is_active { "active" } else { "inactive" };
         say(format_args!(
-            "{}  {:<32} {roles:<16} {active:<9} {created:<20}  {}",
-            user.id,
+            "{:<36}  {:<32} {roles:<16} {active:<9} {created:<20}  {}",
+            user.id.as_str(),
             user.email,
             printable(&user.name)
         ));
     }
+    Ok(())
+}
+
+async fn set_role(settings: &Settings, email: Email, roles: Vec<String>) -> anyhow::Result<()> {
+    let (account, new) = (email.clone(), roles.clone());
+    let found = with_db(settings, async |db| {
+        let set = db.write(async move |tx| {
+            let user = store::set_roles(tx, &account, &new).await?;
+            if let Some(user) = &user {
+                note(tx, Kind::RoleChanged, user).await?;
+            }
+            Ok(user)
+        });
+        Ok(set.await?)
+    });
+    ensure!(found.await?.is_some(), "there is no account with {email}");
+    say(format_args!("{email}: {}", roles.join(", ")));
+    Ok(())
+}
+
+async fn set_active(settings: &Settings, email: Email, active: bool) -> anyhow::Result<()> {
+    let (account, rules) = (email.clone(), sessions::Rules::from(settings));
+    let changed = with_db(settings, async |db| {
+        let set = db.write(async move |tx| {
+            let Some(user) = store::set_active(tx, &account, active).await? else { return Ok(false) };
+            let kind = if active { Kind::UserActivated } else { Kind::UserDeactivated };
+            note(tx, kind, &user).await?;
+            if !active {
+                let origin = Origin::command();
+                sessions::ending::end_all(tx, &user.id, Kind::SessionEnded, &origin, rules).await?;
+            }
+            Ok(true)
+        });
+        let changed = set.await?;
+        let known = store::find_for_login(db.reads(), &email).await?.is_some();
+        ensure!(known, "there is no account with {email}");
+        Ok(changed)
+    });
+    let already = if changed.await? { "" } else { " already" };
+    say(format_args!("{email}: {}{already}", if active { "active" } else { "inactive" }));
     Ok(())
 }
 
@@ -152,15 +225,6 @@ fn printable(text: &str) -> String {
         }
         printed
     })
-}
-
-async fn set_role(settings: &Settings, email: Email, roles: Vec<String>) -> anyhow::Result<()> {
-    let db = db::open(&settings.database).await?;
-    let found = store::set_roles(&db, &email, &roles, Clock::system().now()).await?;
-    db.close().await;
-    ensure!(found, "there is no account with {email}");
-    say(format_args!("{email}: {}", roles.join(", ")));
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,27 +1,35 @@
-//! Whether the database can be used, found out by using it: it takes a write, and its file is still the one that was
+//! Whether the database can be used, found out by using it: it takes a write, and a file is still the one that was
 //! opened. Asked as often as anyone likes, it writes once in a while only.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::{Db, Error, write_probe};
+use super::{Db, Error};
+use crate::ambient::UnixTime;
+use crate::config::DatabaseUrl;
 
 /// A verdict holds for so many seconds.
 const HOLDS: i64 = 5;
 
-/// Remembers which file was opened, and the last verdict.
-#[derive(Debug)]
+/// Remembers which file was opened, and the last verdict; cheap to clone.
+#[derive(Debug, Clone)]
 pub struct Readiness {
     db: Db,
-    file: PathBuf,
-    opened: Option<Identity>,
-    last: Mutex<Option<Verdict>>,
+    opened: Option<OpenFile>,
+    last: Arc<Mutex<Option<Verdict>>>,
+}
+
+#[derive(Debug, Clone)]
+struct OpenFile {
+    path: PathBuf,
+    identity: Option<Identity>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Verdict {
-    at: i64,
+    at: UnixTime,
     usable: bool,
 }
 
@@ -37,17 +45,21 @@ enum Unusable {
 }
 
 impl Readiness {
-    /// For a database that was opened from `file` just now.
-    pub fn new(db: Db, file: &Path) -> Self {
-        Self { db, file: file.to_owned(), opened: identity(file), last: Mutex::new(None) }
+    /// For a database that was opened from `url` just now.
+    pub fn new(db: Db, url: &DatabaseUrl) -> Self {
+        let opened = match url {
+            DatabaseUrl::Sqlite { file } => Some(OpenFile { path: file.clone(), identity: identity(file) }),
+            DatabaseUrl::Postgres(_) => None,
+        };
+        Self { db, opened, last: Arc::default() }
     }
 
-    /// Whether the database takes writes at `now` (unix seconds) or did so just before. A refusal is logged.
-    pub async fn is_usable(&self, now: i64) -> bool {
+    /// Whether the database takes writes at `now` or did so just before. A refusal is logged.
+    pub async fn is_usable(&self, now: UnixTime) -> bool {
         // Held while writing: who asks meanwhile gets the same verdict.
         let mut last = self.last.lock().await;
         if let Some(Verdict { at, usable }) = *last
-            && (at..at.saturating_add(HOLDS)).contains(&now)
+            && (at..at.plus(HOLDS)).contains(&now)
         {
             return usable;
         }
@@ -61,11 +73,24 @@ impl Readiness {
     }
 
     async fn try_out(&self) -> Result<(), Unusable> {
-        if self.opened.is_none() || identity(&self.file) != self.opened {
-            return Err(Unusable::OtherFile(self.file.clone()));
+        if let Some(OpenFile { path, identity: opened }) = &self.opened
+            && (opened.is_none() || identity(path) != *opened)
+        {
+            return Err(Unusable::OtherFile(path.clone()));
         }
         Ok(write_probe(&self.db).await?)
     }
+}
+
+/// Writes something that nobody reads: other statements may succeed without touching the disk.
+pub(super) async fn write_probe(db: &Db) -> Result<(), Error> {
+    let write = "INSERT INTO write_probe (id, writes) VALUES (1, 1)
+                 ON CONFLICT (id) DO UPDATE SET writes = write_probe.writes + 1";
+    db.write(async move |tx| {
+        sqlx::query(write).execute(tx.connection()).await?;
+        Ok(())
+    })
+    .await
 }
 
 fn identity(file: &Path) -> Option<Identity> {

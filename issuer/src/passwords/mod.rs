@@ -3,6 +3,7 @@
 
 mod argon2id;
 mod hasher;
+mod http;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,27 +1,39 @@
 //! What a caller who proved who they are is given: a session, an access token for it, and the refresh token in
 //! body and cookie. The one place that answers with tokens.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::response::{AppendHeaders, IntoResponse, Response};
-use http::StatusCode;
+use countersign_claims::Reject;
 use http::header::SET_COOKIE;
+use http::{HeaderMap, StatusCode};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{Lifetimes, RefreshToken, Session, store};
-use crate::accounts::{User, UserBody};
-use crate::app::App;
-use crate::http::{ApiError, Client, refresh_cookie};
-use crate::tokens;
+use super::store::NewSession;
+use super::{RefreshCookie, RefreshToken, Rules, Session, SessionId, ending, store};
+use crate::accounts::{User, UserBody, UserId};
+use crate::ambient::Ids;
+use crate::audit::{self, Event, Kind, Origin};
+use crate::config::Roles;
+use crate::db::{Error, Tx};
+use crate::tokens::{Bearer, Minter, Signer};
+use crate::web::{Client, Origins, is_browser};
 
 /// The answer to register, login and refresh (RFC 6749 §5.1, and the user).
-#[derive(Debug, Serialize)]
-struct TokenBody {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Tokens)]
+pub struct TokenBody {
     access_token: String,
+    /// `bearer`.
     token_type: &'static str,
     /// Seconds.
     expires_in: i64,
+    /// Not for pages in a browser, unless they ask for it: they have it in the cookie.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
+    /// Not for a refresh.
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<UserBody>,
 }
@@ -34,68 +46,128 @@ pub enum Delivery {
     Cookie,
 }
 
-/// Begins a session for a user who has just proved who they are, and answers with its tokens.
-///
-/// # Errors
-/// 503 if no key signs now; those of the database.
-pub async fn open(
-    app: &App,
-    status: StatusCode,
-    user: User,
-    client: Client,
-    persistent: bool,
-) -> Result<Response, ApiError> {
-    let now = app.clock.now();
-    let lifetimes = Lifetimes::from(&app.settings.sessions);
-    let session = Session {
-        id: app.new_id(),
-        user_id: user.id.clone(),
-        counter: 0,
-        created_at: now,
-        last_used_at: now,
-        rotated_at: None,
-        idle_expires_at: now.saturating_add(lifetimes.idle.min(lifetimes.total)),
-        expires_at: now.saturating_add(lifetimes.total),
-        revoked_at: None,
-        persistent,
-        amr: vec!["pwd".into()],
-        device: client.device,
-        ip: client.ip.map(|ip| ip.to_string()),
-    };
-    // Signed before it is stored: without a key there is no login, and no row either.
-    let access_token = tokens::issue(app, &user, &session)?;
-    store::create(&app.db, &session).await?;
-    let body = Some(UserBody::new(user, &app.settings.roles));
-    Ok(answer(app, status, &session, access_token, Delivery::BodyAndCookie, body))
+impl Delivery {
+    /// For an answer to a request with these headers; `asked` is what its body says about it.
+    pub fn of(headers: &HeaderMap, asked: bool) -> Self {
+        if asked || !is_browser(headers) { Self::BodyAndCookie } else { Self::Cookie }
+    }
 }
 
-/// Answers with new tokens for a session that goes on.
-///
-/// # Errors
-/// 503 if no key signs now.
-pub fn renew(app: &App, user: &User, session: &Session, delivery: Delivery) -> Result<Response, ApiError> {
-    let access_token = tokens::issue(app, user, session)?;
-    Ok(answer(app, StatusCode::OK, session, access_token, delivery, None))
+/// A session about to begin, once its user is certain.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    session: NewSession,
+    origin: Origin,
+    /// The session that this browser had so far: logging in again ends it.
+    replaced: Option<RefreshToken>,
+    rules: Rules,
 }
 
-fn answer(
-    app: &App,
-    status: StatusCode,
-    session: &Session,
-    access_token: String,
-    delivery: Delivery,
-    user: Option<UserBody>,
-) -> Response {
-    let token = RefreshToken { session_id: session.id.clone(), counter: session.counter };
-    let token = token.sign(&app.settings.sessions.secret);
-    let max_age = session.persistent.then(|| session.refreshable_until().saturating_sub(app.clock.now()));
-    let cookie = refresh_cookie::set(&token, max_age, app.settings.cookies.secure);
-    let body = TokenBody {
-        access_token,
-        token_type: "bearer",
-        expires_in: app.settings.tokens.access_lifetime,
-        refresh_token: (delivery == Delivery::BodyAndCookie).then_some(token),
-        user,
-    };
-    (status, AppendHeaders([(SET_COOKIE, cookie)]), Json(body)).into_response()
+/// Begins sessions and answers with their tokens; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Grants {
+    pub rules: Rules,
+    pub minter: Minter,
+    pub cookie: RefreshCookie,
+    pub origins: Origins,
+    pub roles: Arc<Roles>,
+    pub ids: Ids,
+}
+
+impl Grants {
+    /// The key to sign with, asked for before anything is written.
+    ///
+    /// # Errors
+    /// [`Reject::Unavailable`] if no key signs now.
+    pub fn signer(&self) -> Result<Signer<'_>, Reject> {
+        self.minter.signer()
+    }
+
+    /// A session for `user_id`, as the request with these headers asks for it.
+    pub fn opening(
+        &self,
+        user_id: UserId,
+        client: &Client,
+        headers: &HeaderMap,
+        persistent: bool,
+    ) -> Opening {
+        // A cookie that another site's page carries along is not its to end.
+        let own = self.origins.check(headers).is_ok();
+        let cookie = self.cookie.get(headers).ok().flatten().filter(|_| own);
+        let origin = Origin::request(audit::Actor::User(user_id.clone()), client);
+        let session = NewSession {
+            id: SessionId::new(self.ids.uuid()),
+            user_id,
+            persistent,
+            amr: vec!["pwd".to_owned()],
+            device: client.device.clone(),
+            ip: client.ip.map(|ip| ip.to_string()),
+        };
+        let replaced = cookie.and_then(|token| RefreshToken::verify(token, &self.cookie.ring).ok());
+        Opening { session, origin, replaced, rules: self.rules }
+    }
+
+    /// Answers with the tokens of `session`; with `user` at its beginning.
+    ///
+    /// # Errors
+    /// [`Reject::Unavailable`] if it cannot be signed.
+    pub fn answer(
+        &self,
+        signer: &Signer<'_>,
+        status: StatusCode,
+        user: &User,
+        session: &Session,
+        delivery: Delivery,
+        show_user: bool,
+    ) -> Result<Response, Reject> {
+        let minted = signer.sign(Bearer {
+            user,
+            session_id: session.id.as_str(),
+            amr: &session.amr,
+            authenticated_at: session.created_at,
+            ends_at: session.refreshable_until(),
+        })?;
+        let token = RefreshToken { session_id: session.id.clone(), counter: session.counter };
+        let token = token.sign(&self.cookie.ring);
+        let left = session.refreshable_until().since(self.ids.clock.now());
+        let cookie = self.cookie.set(&token, session.persistent.then_some(left));
+        let body = TokenBody {
+            access_token: minted.access_token,
+            token_type: "bearer",
+            expires_in: minted.expires_in,
+            refresh_token: (delivery == Delivery::BodyAndCookie).then_some(token),
+            user: show_user.then(|| UserBody::new(user.clone(), &self.roles)),
+        };
+        Ok((status, AppendHeaders([(SET_COOKIE, cookie)]), Json(body)).into_response())
+    }
+}
+
+impl Opening {
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Begins the session, tells of it as `kind`, and ends what it replaces and what is too many.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn begin(&self, tx: &mut Tx<'_>, kind: Kind) -> Result<Session, Error> {
+        if let Some(token) = &self.replaced {
+            self.end_replaced(tx, token).await?;
+        }
+        let session = store::create(tx, &self.session, self.rules).await?;
+        let (subject, session_id) = (Some(&session.user_id), Some(session.id.as_str()));
+        audit::store::record(tx, Event { kind, subject, session_id, origin: &self.origin }).await?;
+        ending::end_surplus(tx, &session.user_id, &self.origin, self.rules).await?;
+        Ok(session)
+    }
+
+    /// Only a token that could still refresh speaks for its session.
+    async fn end_replaced(&self, tx: &mut Tx<'_>, token: &RefreshToken) -> Result<(), Error> {
+        if let super::Outcome::Repeated(old) = store::judge_refresh(tx, token, self.rules).await? {
+            let origin = self.origin.by_issuer();
+            ending::end_one(tx, &old.user_id, &old.id, Kind::SessionEnded, &origin, self.rules).await?;
+        }
+        Ok(())
+    }
 }

@@ -2,19 +2,19 @@
 //! no token; a token that we did not make is refused before the database is asked.
 
 use base64ct::{Base64UrlUnpadded, Encoding as _};
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
-use uuid::Uuid;
 
-use crate::config::RefreshSecret;
+use super::SessionId;
+use crate::secrets::Ring;
 
 const VERSION: &str = "v1";
+
+/// Names the purpose, so that no MAC of ours for anything else is a refresh token.
+const PURPOSE: &str = "refresh token";
 
 /// What a genuine refresh token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefreshToken {
-    /// Lower case, hyphenated.
-    pub session_id: String,
+    pub session_id: SessionId,
     pub counter: i64,
 }
 
@@ -24,9 +24,9 @@ pub struct Forged;
 
 impl RefreshToken {
     /// The token as a client holds it.
-    pub fn sign(&self, secret: &RefreshSecret) -> String {
+    pub fn sign(&self, ring: &Ring) -> String {
         let body = format!("{VERSION}.{}.{}", self.session_id, self.counter);
-        let mac = mac(&body, secret).finalize().into_bytes();
+        let mac = ring.mac(PURPOSE, body.as_bytes());
         format!("{body}.{}", Base64UrlUnpadded::encode_string(&mac))
     }
 
@@ -34,28 +34,22 @@ impl RefreshToken {
     ///
     /// # Errors
     /// [`Forged`] for anything that [`RefreshToken::sign`] would not write, to the byte.
-    pub fn verify(text: &str, secret: &RefreshSecret) -> Result<Self, Forged> {
+    pub fn verify(text: &str, ring: &Ring) -> Result<Self, Forged> {
         let (body, tag) = text.rsplit_once('.').ok_or(Forged)?;
         let mut expected = [0; 32];
         let tag = Base64UrlUnpadded::decode(tag, &mut expected).map_err(|_| Forged)?;
-        mac(body, secret).verify_slice(tag).map_err(|_| Forged)?;
+        if !ring.verify_mac(PURPOSE, body.as_bytes(), tag) {
+            return Err(Forged);
+        }
         let mut parts = body.split('.');
         let (Some(VERSION), Some(id), Some(counter), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(Forged);
         };
-        let session_id = Uuid::try_parse(id).map_err(|_| Forged)?.hyphenated().to_string();
+        let session_id = SessionId::parse(id).ok_or(Forged)?;
         Ok(Self { session_id, counter: counter.parse().map_err(|_| Forged)? })
     }
-}
-
-fn mac(body: &str, secret: &RefreshSecret) -> Hmac<Sha256> {
-    let mut mac = Hmac::<Sha256>::new(secret.block().into());
-    // Names the purpose, so that the secret cannot be made to sign anything else.
-    mac.update(b"countersign refresh token\0");
-    mac.update(body.as_bytes());
-    mac
 }
 
 #[cfg(test)]
@@ -64,12 +58,17 @@ mod tests {
 
     use super::*;
 
-    fn secret() -> RefreshSecret {
-        RefreshSecret::new(&[7; 32])
+    fn ring(secrets: &[u8]) -> Ring {
+        let text: Vec<String> = secrets.iter().map(|n| format!("secret number {n} of these tests only")).collect();
+        Ring::of(&text)
+    }
+
+    fn secret() -> Ring {
+        ring(&[7])
     }
 
     fn token() -> RefreshToken {
-        RefreshToken { session_id: "01940000-0000-7000-8000-000000000001".into(), counter: 41 }
+        RefreshToken { session_id: SessionId::parse("01940000-0000-7000-8000-000000000001").unwrap(), counter: 41 }
     }
 
     #[test]
@@ -81,8 +80,9 @@ mod tests {
 
     #[test]
     fn another_secret_refuses_it() {
-        let text = token().sign(&RefreshSecret::new(&[8; 32]));
+        let text = token().sign(&ring(&[8]));
         assert_eq!(RefreshToken::verify(&text, &secret()), Err(Forged));
+        assert_eq!(RefreshToken::verify(&text, &ring(&[7, 8])), Ok(token()));
     }
 
     #[test]

@@ -40,8 +40,9 @@ impl fmt::Debug for KeySet {
 impl KeySet {
     /// Reads the keys that `settings` names and checks that one of them signs at `now`.
     ///
-    /// The set is `None` if any finding is an error. The file of a revoked key is not read: it may be gone.
-    pub fn load(settings: &Settings, now: i64) -> (Option<Self>, Vec<Finding>) {
+    /// A key stays published for `overlap` seconds after it signed last. The set is `None` if any finding is an error.
+    /// The file of a revoked key is not read: it may be gone.
+    pub fn load(settings: &Settings, overlap: i64, now: i64) -> (Option<Self>, Vec<Finding>) {
         let file = settings.file.display();
         let mut findings = Vec::new();
         let mut pairs = BTreeMap::new();
@@ -63,7 +64,7 @@ impl KeySet {
             findings.push(Finding::error(&file, "keys", format!("more than {MAX_KEYS} keys")));
         }
         let slots = settings.keys.iter().map(slot).collect();
-        let schedule = match Schedule::new(slots, settings.tokens.overlap()) {
+        let schedule = match Schedule::new(slots, overlap) {
             Ok(schedule) => schedule,
             Err(error) => {
                 let key = match error {
@@ -172,6 +173,17 @@ impl View {
             etag: format!("\"{etag}\""),
             set,
         }
+    }
+
+    /// How many keys are published.
+    pub fn published(&self) -> usize {
+        self.set.published(self.span.start).count()
+    }
+
+    /// When the key that signs began to, in unix seconds.
+    pub fn signing_since(&self) -> Option<i64> {
+        let kid = self.signing.as_deref()?;
+        self.set.schedule.sign_from(kid)
     }
 
     /// The key that signs, with its kid; `None` if there is a gap.

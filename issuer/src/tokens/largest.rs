@@ -3,12 +3,14 @@
 use countersign_claims::{MAX_TOKEN_BYTES, SigningKey, mint};
 use uuid::Uuid;
 
-use crate::accounts::{Email, Name, User};
+use super::minter::Rules;
+use super::Bearer;
+use crate::accounts::{Email, Name, User, UserId};
+use crate::ambient::UnixTime;
 use crate::config::{Finding, LONGEST_KID, Settings};
-use crate::sessions::Session;
 
 /// The last second of the year 9999, which no time in a token outgrows.
-const LATE: i64 = 253_402_300_799;
+const LATE: UnixTime = UnixTime::from_seconds(253_402_300_799);
 
 /// What is wrong if someone with every role, the longest address and the longest name would get too large a token.
 pub fn oversize(settings: &Settings) -> Option<Finding> {
@@ -24,9 +26,9 @@ pub fn oversize(settings: &Settings) -> Option<Finding> {
 
 /// The size of the largest token, by making it. The key does not matter: signatures have one size.
 fn largest(settings: &Settings) -> usize {
-    let id = Uuid::max().to_string();
+    let id = Uuid::max();
     let user = User {
-        id: id.clone(),
+        id: UserId::new(id),
         email: "e".repeat(Email::LONGEST),
         email_verified: true,
         name: "\u{10FFFF}".repeat(Name::LONGEST),
@@ -36,22 +38,10 @@ fn largest(settings: &Settings) -> usize {
         created_at: LATE,
         updated_at: LATE,
     };
-    let session = Session {
-        id: id.clone(),
-        user_id: id.clone(),
-        counter: 0,
-        created_at: LATE,
-        last_used_at: LATE,
-        rotated_at: None,
-        idle_expires_at: LATE,
-        expires_at: LATE,
-        revoked_at: None,
-        persistent: false,
-        amr: vec!["pwd".into()],
-        device: String::new(),
-        ip: None,
-    };
-    let claims = super::claims(settings, &user, &session, id, LATE);
+    let (session_id, amr) = (id.to_string(), ["pwd".to_owned()]);
+    let bearer =
+        Bearer { user: &user, session_id: &session_id, amr: &amr, authenticated_at: LATE, ends_at: LATE };
+    let claims = Rules::new(settings).claims(bearer, id, LATE);
     let token = mint(&"k".repeat(LONGEST_KID), &claims, &SigningKey::from_bytes(&[0; 32]));
     token.map_or(usize::MAX, |token| token.len())
 }

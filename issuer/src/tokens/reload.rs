@@ -11,7 +11,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{KeySet, LiveKeys};
+use super::{KeySet, Lifetimes, LiveKeys};
 use crate::ambient::Clock;
 use crate::config::{self, Finding, Loaded, Settings};
 
@@ -19,12 +19,13 @@ use crate::config::{self, Finding, Loaded, Settings};
 const DEBOUNCE: Duration = Duration::from_millis(200);
 
 /// Knows how the running configuration was loaded, to load it again.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Reloader {
     pub running: Settings,
     pub env: Vec<(String, String)>,
     pub keys: Arc<LiveKeys>,
     pub clock: Clock,
+    pub lifetimes: Lifetimes,
 }
 
 /// A configuration that was taken up.
@@ -49,12 +50,12 @@ impl Reloader {
     }
 
     fn take_up(&self, Loaded { settings, mut findings }: Loaded) -> Result<Reloaded, Vec<Finding>> {
-        let now = self.clock.now();
+        let now = self.clock.now().seconds();
         let Some(settings) = settings else { return self.refuse(findings) };
         let needs_restart = self.running.sections_changed(&settings);
         // Everything but the keys stays as it is in force, also where it decides about them.
         let settings = Settings { keys: settings.keys, ..self.running.clone() };
-        let (set, more) = KeySet::load(&settings, now);
+        let (set, more) = KeySet::load(&settings, self.lifetimes.longest() + settings.tokens.clock_skew, now);
         findings.extend(more);
         let Some(set) = set else { return self.refuse(findings) };
         let current = self.keys.current();

@@ -86,6 +86,11 @@ impl Schedule {
         self.states(now).find(|(_, state)| *state == State::Signing).map(|(slot, _)| slot.kid.as_str())
     }
 
+    /// When this key begins to sign.
+    pub fn sign_from(&self, kid: &str) -> Option<i64> {
+        self.slots.iter().find(|slot| slot.kid == kid).map(|slot| slot.sign_from)
+    }
+
     /// The kids that verifiers must know.
     pub fn published(&self, now: i64) -> impl Iterator<Item = &str> {
         self.states(now)

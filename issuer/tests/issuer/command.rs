@@ -85,8 +85,9 @@ async fn a_database_of_another_version_is_refused_by_check_as_by_serve() {
         ),
     ] {
         let folder = folder();
-        let db = countersign_issuer::db::open(&folder.settings().database).await.unwrap();
-        sqlx::query(change).execute(&db).await.unwrap();
+        let db = db::open(&folder.settings().database, Schema::Migrate, &Ids::system()).await.unwrap();
+        let changed = db.write(async move |tx| Ok(sqlx::query(change).execute(tx.connection()).await?));
+        changed.await.unwrap();
         db.close().await;
         let ran = run(&folder, &["check"]);
         assert_eq!(ran.code, 1, "{}", ran.out);

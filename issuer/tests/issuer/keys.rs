@@ -1,5 +1,6 @@
 //! Published keys, rotation by the clock, reload while running, health.
 
+use countersign_issuer::ambient::UnixTime;
 use http::StatusCode;
 use serde_json::json;
 
@@ -64,12 +65,12 @@ async fn the_next_key_is_published_signs_and_retires_the_one_before() {
     app.get("/v1/users/me").by(&old).await.expect(StatusCode::OK);
 
     // A token signed in the last second of the old key lives as long as any other.
-    app.clock.set(NOON + 599);
+    app.clock.set(UnixTime::from_seconds(NOON + 599));
     let last = app.logged_in("ada@example.com").await;
     assert_eq!(kid(&last.access_token), "one");
-    app.clock.set(NOON + 599 + OVERLAP - 1);
+    app.clock.set(UnixTime::from_seconds(NOON + 599 + OVERLAP - 1));
     app.get("/v1/users/me").by(&last).await.expect(StatusCode::OK);
-    app.clock.set(NOON + 600 + OVERLAP);
+    app.clock.set(UnixTime::from_seconds(NOON + 600 + OVERLAP));
     assert_eq!(published(&app).await, ["two"]);
     app.get("/v1/users/me").by(&last).await.refused(401, "unknown_key");
 }
@@ -78,11 +79,11 @@ async fn the_next_key_is_published_signs_and_retires_the_one_before() {
 async fn a_clock_that_jumps_breaks_nothing() {
     let app = TestApp::with(&key_lines("two", NOON + 600), |_| ()).await;
     for now in [0, NOON, i64::MAX / 1000, NOON + 600, -1, i64::MIN / 1000, NOON] {
-        app.clock.set(now);
+        app.clock.set(UnixTime::from_seconds(now));
         app.get(JWKS).await.expect(StatusCode::OK);
         app.get("/readyz").await;
         app.get("/v1/users/me").await.refused(401, "missing_token");
-        app.refresh("v1.x.0.y").await.refused(401, "refresh_invalid");
+        app.refresh("v1.x.0.y").await.refused_grant("refresh_invalid");
     }
     app.registered("ada@example.com").await;
 }
@@ -129,7 +130,7 @@ async fn a_bad_configuration_is_refused_and_the_one_in_force_stays() {
         (good.split("[[keys]]").next().unwrap().to_owned(), "keys: there is no key"),
         (format!("{good}siign_from = 1\n"), "keys[0].siign_from: unknown key"),
         ("not toml".to_owned(), "line 1"),
-        (String::new(), "sessions.secret_file: is required"),
+        (String::new(), "secrets.current_file: is required"),
     ];
     for (count, (text, expected)) in cases.iter().enumerate() {
         app.folder.write("countersign.toml", text);
@@ -183,11 +184,11 @@ async fn other_changes_wait_for_a_restart_and_are_named() {
     let app = TestApp::new().await;
     let text = std::fs::read_to_string(app.folder.config()).unwrap();
     let text =
-        text.replace("[sessions]", "[tokens]\nissuer = \"other\"\naccess_lifetime = \"1h\"\n[sessions]");
+        text.replace("[secrets]", "[tokens]\nissuer = \"other\"\naccess_lifetime = \"1h\"\n[secrets]");
     app.folder.write("countersign.toml", &format!("{text}{}", key_lines("two", NOON + 600)));
     assert_eq!(app.reloader().reload().unwrap().needs_restart, ["tokens"]);
     assert_eq!(published(&app).await, ["one", "two"]);
-    app.clock.set(NOON + 600 + OVERLAP);
+    app.clock.set(UnixTime::from_seconds(NOON + 600 + OVERLAP));
     assert_eq!(published(&app).await, ["two"]);
 }
 
@@ -246,10 +247,10 @@ async fn health_is_alive_and_ready_is_able() {
         json!({"status": "ready", "database": "ok", "signing_key": "one", "refused_reloads": 0})
     );
 
-    app.clock.set(0);
+    app.clock.set(UnixTime::from_seconds(0));
     let ready = app.get("/readyz").await.expect(StatusCode::SERVICE_UNAVAILABLE).json();
     assert_eq!((&ready["status"], &ready["signing_key"]), (&json!("not_ready"), &json!(null)));
-    app.clock.set(NOON);
+    app.clock.set(UnixTime::from_seconds(NOON));
     app.app.db.close().await;
     let ready = app.get("/readyz").await.expect(StatusCode::SERVICE_UNAVAILABLE).json();
     assert_eq!((&ready["status"], &ready["database"]), (&json!("not_ready"), &json!("unavailable")));

@@ -1,5 +1,6 @@
 //! Login, and what the front door tells strangers.
 
+use countersign_issuer::ambient::UnixTime;
 use countersign_issuer::config::Settings;
 use http::StatusCode;
 use serde_json::json;
@@ -95,7 +96,7 @@ async fn a_password_is_hashed_again_when_the_cost_changed() {
     let app = TestApp::new().await;
     app.registered("ada@example.com").await;
     let stored = async |app: &TestApp| -> String {
-        sqlx::query_scalar("SELECT password_hash FROM users").fetch_one(&app.app.db).await.unwrap()
+        app.value("SELECT password_hash FROM users").await
     };
     assert!(stored(&app).await.contains("m=16,t=1,p=1"));
     let app = app.restarted(|settings| settings.hashing.passes = 2).await;
@@ -127,20 +128,18 @@ async fn a_full_queue_answers_503_with_retry_after() {
 async fn without_a_signing_key_nobody_logs_in_and_no_session_is_left() {
     let app = TestApp::new().await;
     app.registered("ada@example.com").await;
-    app.clock.set(0);
+    app.clock.set(UnixTime::from_seconds(0));
     let body = json!({"email": "ada@example.com", "password": PASSWORD});
     app.post("/v1/auth/login", body).await.refused(503, "unavailable");
-    let sessions: i64 =
-        sqlx::query_scalar("SELECT COUNT(*) FROM sessions").fetch_one(&app.app.db).await.unwrap();
-    assert_eq!(sessions, 1);
+    assert_eq!(app.value::<i64>("SELECT COUNT(*) FROM sessions").await, 1);
 }
 
 #[tokio::test]
 async fn a_full_disk_is_a_503_and_passes() {
-    let app = TestApp::new().await;
+    let app = TestApp::with("[database]\nurl = \"sqlite:issuer.db\"\n", |_| ()).await;
     app.registered("ada@example.com").await;
-    // The file may not grow from here on, whichever connection of the pool writes.
-    app.pragma("max_page_count = 1").await;
+    // The file may not grow from here on.
+    app.execute("PRAGMA max_page_count = 1").await;
     let login = || app.post("/v1/auth/login", json!({"email": "ada@example.com", "password": PASSWORD}));
     let mut answer = login().await;
     for _ in 0..100 {
@@ -150,6 +149,6 @@ async fn a_full_disk_is_a_503_and_passes() {
         answer = login().await;
     }
     answer.refused(503, "busy");
-    app.pragma("max_page_count = 1000000").await;
+    app.execute("PRAGMA max_page_count = 1000000").await;
     login().await.expect(StatusCode::OK);
 }

@@ -24,7 +24,7 @@ async fn logging_out_ends_this_session_only() {
     let answer = app.call(Method::POST, "/v1/auth/logout").by(&phone).await.expect(StatusCode::NO_CONTENT);
     assert!(cleared(&answer) && answer.body.is_empty());
     app.get("/v1/users/me").by(&phone).await.refused(401, "revoked");
-    app.refresh(&phone.refresh_token).await.refused(401, "session_revoked");
+    app.refresh(&phone.refresh_token).await.refused_grant("session_revoked");
     app.get("/v1/users/me").by(&laptop).await.expect(StatusCode::OK);
 }
 
@@ -36,7 +36,7 @@ async fn logging_out_everywhere_ends_all_of_mine_and_none_of_others() {
     let bob = app.registered("bob@example.com").await;
     app.post("/v1/auth/logout", json!({"all_devices": true})).by(&phone).await.expect(StatusCode::NO_CONTENT);
     for ada in [&phone, &laptop] {
-        app.refresh(&ada.refresh_token).await.refused(401, "session_revoked");
+        app.refresh(&ada.refresh_token).await.refused_grant("session_revoked");
     }
     app.refresh(&bob.refresh_token).await.expect(StatusCode::OK);
 }
@@ -47,13 +47,13 @@ async fn the_refresh_token_logs_out_when_the_access_token_is_gone() {
     let ada = app.registered("ada@example.com").await;
     let answer = app.call(Method::POST, "/v1/auth/logout").cookie(&ada.refresh_token).await;
     assert!(cleared(&answer.expect(StatusCode::NO_CONTENT)));
-    app.refresh(&ada.refresh_token).await.refused(401, "session_revoked");
+    app.refresh(&ada.refresh_token).await.refused_grant("session_revoked");
 
     let ada = app.logged_in("ada@example.com").await;
     app.pass(3_600);
     let body = json!({"refresh_token": ada.refresh_token});
     app.post("/v1/auth/logout", body).by(&ada).await.expect(StatusCode::NO_CONTENT);
-    app.refresh(&ada.refresh_token).await.refused(401, "session_revoked");
+    app.refresh(&ada.refresh_token).await.refused_grant("session_revoked");
 }
 
 #[tokio::test]
@@ -67,11 +67,12 @@ async fn logging_out_twice_is_no_error() {
 }
 
 #[tokio::test]
-async fn logging_out_needs_a_credential() {
+async fn logging_out_without_a_good_credential_is_no_error() {
     let app = TestApp::new().await;
-    app.call(Method::POST, "/v1/auth/logout").await.refused(401, "missing_token");
-    app.call(Method::POST, "/v1/auth/logout").bearer("x.y.z").await.refused(401, "malformed_token");
-    app.call(Method::POST, "/v1/auth/logout").cookie("v1.x").await.refused(401, "refresh_invalid");
+    let log_out = || app.call(Method::POST, "/v1/auth/logout");
+    for call in [log_out(), log_out().bearer("x.y.z"), log_out().cookie("v1.x")] {
+        assert!(cleared(&call.await.expect(StatusCode::NO_CONTENT)));
+    }
 }
 
 #[tokio::test]
@@ -82,7 +83,7 @@ async fn a_stale_refresh_token_cannot_log_out_other_devices() {
     app.refresh(&phone.refresh_token).await.expect(StatusCode::OK);
     app.pass(60);
     let body = json!({"refresh_token": phone.refresh_token, "all_devices": true});
-    app.post("/v1/auth/logout", body).await.refused(401, "refresh_reused");
+    app.post("/v1/auth/logout", body).await.expect(StatusCode::NO_CONTENT);
     app.refresh(&laptop.refresh_token).await.expect(StatusCode::OK);
     app.get("/v1/users/me").by(&phone).await.refused(401, "revoked");
 }
@@ -117,7 +118,7 @@ async fn a_session_can_be_ended_from_another_device() {
         sessions(&app, &laptop).await.into_iter().find(|session| session["current"] == false).unwrap();
     let path = format!("/v1/auth/sessions/{}", other["id"].as_str().unwrap());
     app.call(Method::DELETE, &path).by(&laptop).await.expect(StatusCode::NO_CONTENT);
-    app.refresh(&phone.refresh_token).await.refused(401, "session_revoked");
+    app.refresh(&phone.refresh_token).await.refused_grant("session_revoked");
     assert_eq!(sessions(&app, &laptop).await.len(), 1);
     app.call(Method::DELETE, &path).by(&laptop).await.refused(404, "not_found");
 }

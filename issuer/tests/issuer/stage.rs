@@ -7,19 +7,29 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use base64ct::{Base64UrlUnpadded, Encoding as _};
-use countersign_issuer::ambient::{Clock, Entropy};
+use countersign_issuer::accounts::{self, Email};
+use countersign_issuer::ambient::{Clock, Entropy, Ids, UnixTime};
 use countersign_issuer::app::App;
+use countersign_issuer::audit::{Kind, Origin};
 use countersign_issuer::config::{self, Settings};
-use countersign_issuer::db;
+use countersign_issuer::db::{self, Backend, Schema};
+use countersign_issuer::router;
+use countersign_issuer::sessions::{Rules, ending};
 use countersign_issuer::tokens::reload::Reloader;
-use countersign_issuer::tokens::{KeySet, LiveKeys};
+use countersign_issuer::tokens::{KeySet, Lifetimes, LiveKeys};
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
+use sqlx::{Connection as _, Executor as _};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
+use uuid::Uuid;
 
 /// 2026-11-20T12:00:00Z
 pub(crate) const NOON: i64 = 1_795_176_000;
+
+pub(crate) fn noon() -> UnixTime {
+    UnixTime::from_seconds(NOON)
+}
 
 pub(crate) const PASSWORD: &str = "tundra-adagio-velvet-97";
 
@@ -38,6 +48,29 @@ pub(crate) fn key_lines(kid: &str, sign_from: i64) -> String {
     format!("\n[[keys]]\nkid = \"{kid}\"\nfile = \"{kid}.pem\"\nsign_from = {at}\n")
 }
 
+/// The lines that name a database for one test: a schema of its own if `TEST_DATABASE_URL` names a PostgreSQL server,
+/// and otherwise nothing, which means a file beside the configuration.
+fn database() -> String {
+    let Ok(server) = std::env::var("TEST_DATABASE_URL") else { return String::new() };
+    let schema = format!("test_{}", Uuid::new_v4().simple());
+    let create = format!("CREATE SCHEMA {schema}");
+    let made = std::thread::spawn({
+        let server = server.clone();
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                sqlx::any::install_default_drivers();
+                let mut connection = sqlx::AnyConnection::connect(&server).await?;
+                connection.execute(sqlx::AssertSqlSafe(create)).await?;
+                connection.close().await
+            })
+        }
+    });
+    made.join().unwrap().unwrap_or_else(|error| panic!("TEST_DATABASE_URL: {error}"));
+    let and = if server.contains('?') { '&' } else { '?' };
+    format!("[database]\nurl = \"{server}{and}options=-csearch_path={schema}\"\nmax_connections = 4\n")
+}
+
 /// A folder with a configuration, a key that signs since yesterday and another for later.
 pub(crate) struct Folder(pub(crate) TempDir);
 
@@ -46,10 +79,12 @@ impl Folder {
         let folder = Self(tempfile::tempdir().unwrap());
         folder.write("one.pem", &pem(1));
         folder.write("two.pem", &pem(2));
-        folder.write("refresh.secret", "the refresh secret of these tests only");
+        folder.write("current.secret", "the secret of these tests only, and no other");
         let text = "[server]\npublic_url = \"https://trade.example\"\ntrusted_proxies = [\"127.0.0.1\"]\n\
-                    [sessions]\nsecret_file = \"refresh.secret\"\n";
-        folder.write("countersign.toml", &format!("{text}{more}{}", key_lines("one", NOON - 86_400)));
+                    [secrets]\ncurrent_file = \"current.secret\"\n";
+        // A test about a file says so itself.
+        let database = if more.contains("[database]") { String::new() } else { database() };
+        folder.write("countersign.toml", &format!("{text}{database}{more}{}", key_lines("one", NOON - 86_400)));
         folder
     }
 
@@ -86,9 +121,12 @@ pub(crate) struct TestApp {
     pub(crate) app: App,
     pub(crate) clock: Clock,
     pub(crate) folder: Folder,
+    pub(crate) settings: Settings,
+    pub(crate) lifetimes: Lifetimes,
     /// As a restart would load them.
     loaded: Settings,
     router: Router,
+    internal: Router,
 }
 
 impl TestApp {
@@ -105,49 +143,87 @@ impl TestApp {
         settings.hashing.memory_kib = 16;
         settings.hashing.passes = 1;
         change(&mut settings);
-        Self::start(folder, loaded, settings).await
+        Self::start(folder, loaded, settings, Clock::manual(noon())).await
     }
 
-    async fn start(folder: Folder, loaded: Settings, settings: Settings) -> Self {
-        let clock = Clock::manual(NOON);
-        let (keys, findings) = KeySet::load(&settings, NOON);
+    async fn start(folder: Folder, loaded: Settings, settings: Settings, clock: Clock) -> Self {
+        let lifetimes = Lifetimes::new(settings.tokens.access_lifetime);
+        let (keys, findings) = KeySet::load(&settings, settings.tokens.overlap(), clock.now().seconds());
         let keys = Arc::new(LiveKeys::new(keys.unwrap_or_else(|| panic!("{findings:?}"))));
-        let db = db::open(&settings.database).await.unwrap();
-        let app = App::new(settings, clock.clone(), Entropy::system(), db, keys).unwrap();
-        let router = countersign_issuer::http::router(app.clone());
-        Self { app, clock, folder, loaded, router }
+        let ids = Ids { clock: clock.clone(), entropy: Entropy::system() };
+        let db = db::open(&settings.database, Schema::Migrate, &ids).await.unwrap();
+        let app = App::new(&settings, ids, db, keys, Arc::default()).unwrap();
+        let (router, internal) = (router::public(app.clone()), router::internal(app.clone()));
+        Self { app, clock, folder, settings, lifetimes, loaded, router, internal }
     }
 
     /// The same folder and database under other settings, as after a restart.
     pub(crate) async fn restarted(self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.app.settings.clone();
+        let mut settings = self.settings.clone();
         change(&mut settings);
         self.app.db.close().await;
-        Self::start(self.folder, self.loaded, settings).await
+        Self::start(self.folder, self.loaded, settings, self.clock).await
+    }
+
+    /// Another issuer on the same database and clock.
+    pub(crate) async fn beside(&self) -> Self {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        Self::start(folder, self.loaded.clone(), self.settings.clone(), self.clock.clone()).await
+    }
+
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.app.db.backend() == Backend::Postgres
     }
 
     pub(crate) fn reloader(&self) -> Reloader {
-        let keys = Arc::clone(&self.app.keys);
-        Reloader { running: self.loaded.clone(), env: Vec::new(), keys, clock: self.clock.clone() }
+        Reloader {
+            running: self.loaded.clone(),
+            env: Vec::new(),
+            keys: Arc::clone(&self.app.keys),
+            clock: self.clock.clone(),
+            lifetimes: self.lifetimes.clone(),
+        }
     }
 
     pub(crate) fn pass(&self, seconds: i64) {
-        self.clock.set(self.clock.now() + seconds);
+        self.clock.set(self.clock.now().plus(seconds));
     }
 
-    pub(crate) fn get(&self, path: &str) -> Call<'_> {
+    /// One value from the database.
+    pub(crate) async fn value<T>(&self, query: &'static str) -> T
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Any> + sqlx::Type<sqlx::Any> + Send + Unpin,
+    {
+        sqlx::query_scalar(query).fetch_one(self.app.db.reads()).await.unwrap()
+    }
+
+    /// Does something to the database that no route does.
+    pub(crate) async fn execute(&self, statement: &'static str) -> u64 {
+        let done = self.app.db.write(async move |tx| {
+            Ok(sqlx::query(statement).execute(tx.connection()).await?.rows_affected())
+        });
+        done.await.unwrap()
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Call {
         self.call(Method::GET, path)
     }
 
-    pub(crate) fn post(&self, path: &str, body: Value) -> Call<'_> {
+    pub(crate) fn post(&self, path: &str, body: Value) -> Call {
         self.call(Method::POST, path).json(body)
     }
 
-    pub(crate) fn call(&self, method: Method, path: &str) -> Call<'_> {
+    pub(crate) fn call(&self, method: Method, path: &str) -> Call {
         let mut request = Request::new(Body::empty());
         *request.method_mut() = method;
         *request.uri_mut() = path.parse().unwrap();
-        Call { app: self, request }
+        request.headers_mut().insert("host", "trade.example".parse().unwrap());
+        Call { router: self.router.clone(), request }
+    }
+
+    /// A request to the listener that only our own machines reach.
+    pub(crate) fn internally(&self, method: Method, path: &str) -> Call {
+        Call { router: self.internal.clone(), ..self.call(method, path) }
     }
 
     /// Someone with an account, logged in.
@@ -170,26 +246,15 @@ impl TestApp {
         self.post("/v1/auth/refresh", json!({"refresh_token": refresh_token})).await
     }
 
-    /// Runs a pragma of SQLite on every connection of the pool.
-    pub(crate) async fn pragma(&self, pragma: &str) {
-        let mut connections = Vec::new();
-        for _ in 0..self.app.db.options().get_max_connections() {
-            connections.push(self.app.db.acquire().await.unwrap());
-        }
-        for connection in &mut connections {
-            let pragma = sqlx::AssertSqlSafe(format!("PRAGMA {pragma}"));
-            sqlx::raw_sql(pragma).execute(&mut **connection).await.unwrap();
-        }
-    }
-
     /// Closes an account, as an operator would.
     pub(crate) async fn deactivate(&self, email: &str) {
-        let done = sqlx::query("UPDATE users SET is_active = 0 WHERE email = $1")
-            .bind(email.to_owned())
-            .execute(&self.app.db)
-            .await
-            .unwrap();
-        assert_eq!(done.rows_affected(), 1);
+        let (email, rules) = (Email::parse(email).unwrap(), Rules::from(&self.settings));
+        let closed = self.app.db.write(async move |tx| {
+            let Some(user) = accounts::store::set_active(tx, &email, false).await? else { return Ok(false) };
+            ending::end_all(tx, &user.id, Kind::SessionEnded, &Origin::command(), rules).await?;
+            Ok(true)
+        });
+        assert!(closed.await.unwrap());
     }
 }
 
@@ -214,12 +279,12 @@ impl From<&Answer> for Person {
 }
 
 /// A request about to be sent.
-pub(crate) struct Call<'a> {
-    app: &'a TestApp,
+pub(crate) struct Call {
+    router: Router,
     request: Request<Body>,
 }
 
-impl Call<'_> {
+impl Call {
     pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
         self.request.headers_mut().append(name, value.parse().unwrap());
         self
@@ -253,12 +318,12 @@ impl Call<'_> {
     }
 }
 
-impl<'a> IntoFuture for Call<'a> {
+impl IntoFuture for Call {
     type Output = Answer;
-    type IntoFuture = std::pin::Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+    type IntoFuture = std::pin::Pin<Box<dyn Future<Output = Answer> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let response = self.app.router.clone().oneshot(self.request);
+        let response = self.router.oneshot(self.request);
         Box::pin(async move { Answer::from(response.await.unwrap()).await })
     }
 }
@@ -305,6 +370,15 @@ impl Answer {
             assert!(self.header("www-authenticate").starts_with("Bearer realm="), "{:?}", self.headers);
         }
         self
+    }
+
+    /// Is a refused refresh token (RFC 6749 §5.2): a 400 that says that trying again does not help.
+    #[track_caller]
+    pub(crate) fn refused_grant(self, reason: &str) -> Self {
+        let answer = self.refused(400, reason);
+        assert_eq!(answer.json()["error"], "invalid_grant");
+        assert!(!answer.headers.contains_key("www-authenticate"));
+        answer
     }
 
     /// The fields that a 422 names, sorted.

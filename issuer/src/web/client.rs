@@ -1,53 +1,71 @@
-//! Where a request comes from: its address and what the client calls itself. Both are shown to people and
-//! believed by nobody; `X-Forwarded-For` counts only as far as trusted proxies wrote it.
+//! Where a request comes from: its address, what the client calls itself, and the id of the request. All of it is
+//! shown to people and believed by nobody; `X-Forwarded-For` counts only as far as trusted proxies wrote it.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRef, FromRequestParts};
 use http::HeaderMap;
 use http::header::USER_AGENT;
 use http::request::Parts;
 
-use crate::app::App;
+use super::RequestId;
 use crate::config::Network;
 
 const MAX_DEVICE_CHARS: usize = 200;
+
+/// The proxies whose `X-Forwarded-For` is believed.
+#[derive(Debug, Clone)]
+pub struct TrustedProxies(Arc<[Network]>);
+
+impl TrustedProxies {
+    pub fn new(networks: &[Network]) -> Self {
+        Self(networks.into())
+    }
+
+    fn hold(&self, ip: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(ip))
+    }
+}
 
 #[derive(Debug, Clone)]
 pub struct Client {
     pub ip: Option<IpAddr>,
     /// Printable, at most 200 characters, possibly empty.
     pub device: String,
+    /// As the log has it.
+    pub request_id: String,
 }
 
-impl Client {
-    /// For the log; empty if unknown.
-    pub fn ip(&self) -> String {
-        self.ip.map(|ip| ip.to_string()).unwrap_or_default()
-    }
-}
-
-impl FromRequestParts<App> for Client {
+impl<S> FromRequestParts<S> for Client
+where
+    S: Send + Sync,
+    TrustedProxies: FromRef<S>,
+{
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-        let trusted = &app.settings.server.trusted_proxies;
-        let ip = peer.map(|peer| client_ip(peer, &parts.headers, trusted));
+        let trusted = TrustedProxies::from_ref(state);
+        let ip = peer.map(|peer| client_ip(peer, &parts.headers, &trusted));
         let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        Ok(Self { ip, device: agent.chars().take(MAX_DEVICE_CHARS).collect() })
+        let request_id = parts.extensions.get::<RequestId>().map(|RequestId(id)| id.clone());
+        Ok(Self {
+            ip,
+            device: agent.chars().take(MAX_DEVICE_CHARS).collect(),
+            request_id: request_id.unwrap_or_default(),
+        })
     }
 }
 
 /// The first address, counted from ourselves outwards, that is not a trusted proxy.
-fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
-    let is_trusted = |ip: IpAddr| trusted.iter().any(|network| network.contains(ip));
+fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedProxies) -> IpAddr {
     let mut nearest = peer.to_canonical();
     let forwarded = headers.get_all("x-forwarded-for").iter().rev();
     let hops = forwarded.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
     for hop in hops {
-        if !is_trusted(nearest) {
+        if !trusted.hold(nearest) {
             break;
         }
         let Ok(ip) = hop.trim().parse::<IpAddr>() else { break };
@@ -63,8 +81,9 @@ mod tests {
 
     #[test]
     fn only_trusted_proxies_are_believed() {
-        let text = "[server]\ntrusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\n[sessions]\nsecret = \"0123456789 0123456789 0123456789\"";
+        let text = "[server]\ntrusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\n[secrets]\ncurrent = \"0123456789 0123456789 0123456789\"";
         let settings = config::parse("x.toml".as_ref(), text, []).settings.unwrap();
+        let trusted = TrustedProxies::new(&settings.server.trusted_proxies);
         let cases = [
             ("127.0.0.1", &["203.0.113.9"][..], "203.0.113.9"),
             ("127.0.0.1", &["6.6.6.6, 203.0.113.9"], "203.0.113.9"),
@@ -79,7 +98,7 @@ mod tests {
             for value in forwarded {
                 headers.append("x-forwarded-for", value.parse().unwrap());
             }
-            let ip = client_ip(peer.parse().unwrap(), &headers, &settings.server.trusted_proxies);
+            let ip = client_ip(peer.parse().unwrap(), &headers, &trusted);
             assert_eq!(ip.to_string(), expected, "{peer} {forwarded:?}");
         }
     }

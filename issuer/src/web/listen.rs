@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::serve::Listener;
@@ -20,26 +21,23 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
-use super::router;
-use crate::app::App;
-
 /// What connections may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct Connections {
     /// More wait in the kernel's queue until one ends.
-    pub connections: usize,
+    pub most: usize,
     /// How long a connection may be without a complete request head, be it slow, silent or idle.
     pub head: Duration,
     /// How long requests under way may take to finish once the process was told to stop.
     pub drain: Duration,
 }
 
-impl Default for Limits {
+impl Default for Connections {
     /// 4096 connections, or three quarters of the open files that this process may have.
     fn default() -> Self {
         let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
-        let connections = files.map_or(4096, |files| (files / 4 * 3).clamp(1, 4096));
-        Self { connections, head: Duration::from_secs(10), drain: Duration::from_secs(10) }
+        let most = files.map_or(4096, |files| (files / 4 * 3).clamp(1, 4096));
+        Self { most, head: Duration::from_secs(10), drain: Duration::from_secs(10) }
     }
 }
 
@@ -58,11 +56,15 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
 }
 
 /// Serves until `stop` resolves, then drains.
-pub async fn serve(mut listener: TcpListener, app: App, limits: Limits, stop: impl Future<Output = ()>) {
-    let router = router(app);
+pub async fn serve(
+    mut listener: TcpListener,
+    router: Router,
+    limits: Connections,
+    stop: impl Future<Output = ()>,
+) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.head);
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let slots = Arc::new(Semaphore::new(limits.most));
     let open = GracefulShutdown::new();
     let mut stop = pin!(stop);
     loop {

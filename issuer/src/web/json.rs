@@ -1,5 +1,7 @@
-//! JSON bodies: wrong type 415, too long 413, not JSON 400, not the expected shape 422. Unknown fields are
-//! ignored; nothing a client sends becomes a 5xx.
+//! JSON bodies: wrong type 415, too long 413, too slow 408, not JSON 400, not the expected shape 422. Unknown fields
+//! are ignored; nothing a client sends becomes a 5xx.
+
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -9,8 +11,10 @@ use http::{HeaderMap, StatusCode};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
-use super::ApiError;
-use crate::app::App;
+use super::{Problem, Reason};
+
+/// How long a body may take to arrive: that is the client's doing, and told apart from what we take.
+const BODY_LIMIT: Duration = Duration::from_secs(10);
 
 /// A body that must be there.
 #[derive(Debug)]
@@ -20,23 +24,23 @@ pub struct JsonBody<T>(pub T);
 #[derive(Debug)]
 pub struct JsonOrEmpty<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
-    type Rejection = ApiError;
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let typed = require_json(request.headers());
-        let bytes = read(request, app).await?;
+        let bytes = read(request, state).await?;
         typed?;
         parse(&bytes).map(Self)
     }
 }
 
-impl<T: DeserializeOwned + Default> FromRequest<App> for JsonOrEmpty<T> {
-    type Rejection = ApiError;
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonOrEmpty<T> {
+    type Rejection = Problem;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let typed = require_json(request.headers());
-        let bytes = read(request, app).await?;
+        let bytes = read(request, state).await?;
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
@@ -45,17 +49,18 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for JsonOrEmpty<T> {
     }
 }
 
-async fn read(request: Request, app: &App) -> Result<Bytes, ApiError> {
-    Bytes::from_request(request, app).await.map_err(|rejection| match rejection {
+async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    let body = tokio::time::timeout(BODY_LIMIT, Bytes::from_request(request, state)).await;
+    body.map_err(|_| Problem::new(Reason::Timeout))?.map_err(|rejection| match rejection {
         BytesRejection::FailedToBufferBody(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is larger than 64 KiB")
+            Problem::new(Reason::BodyTooLarge)
         }
-        _ => ApiError::new(StatusCode::BAD_REQUEST, "body_unreadable", "The body ended early"),
+        _ => Problem::new(Reason::BodyUnreadable),
     })
 }
 
 /// `application/json` or `application/…+json`, with or without parameters (RFC 6839 §3.1).
-fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is_json = essence
@@ -64,14 +69,13 @@ fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     if is_json {
         return Ok(());
     }
-    let detail = "Send the body as application/json";
-    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail))
+    Err(Problem::new(Reason::UnsupportedMediaType))
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // Also of fields that nobody reads (RFC 8259 §8.1).
     let text = std::str::from_utf8(bytes)
-        .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", "The body is not valid UTF-8"))?;
+        .map_err(|_| Problem::because(Reason::InvalidJson, "The body is not valid UTF-8"))?;
     if !text.trim_ascii_start().starts_with('{') {
         // A list would pass for an object whose fields come in order.
         serde_json::from_str::<IgnoredAny>(text).map_err(|error| refusal(&error, ""))?;
@@ -84,19 +88,19 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     Ok(value)
 }
 
-fn not_an_object() -> ApiError {
-    ApiError::invalid_field("", "the body must be a JSON object with each field once")
+fn not_an_object() -> Problem {
+    Problem::invalid_field("", "the body must be a JSON object with each field once")
 }
 
 /// The message of serde_json quotes the value it found; values may be passwords, so only places are told.
-fn refusal(error: &serde_json::Error, path: &str) -> ApiError {
+fn refusal(error: &serde_json::Error, path: &str) -> Problem {
     match error.classify() {
         Category::Data if path.is_empty() || path == "." => not_an_object(),
-        Category::Data => ApiError::invalid_field(path.to_owned(), "has the wrong type"),
+        Category::Data => Problem::invalid_field(path.to_owned(), "has the wrong type"),
         Category::Syntax | Category::Eof | Category::Io => {
             let (line, column) = (error.line(), error.column());
             let detail = format!("The body is not valid JSON (line {line}, column {column})");
-            ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", detail)
+            Problem::because(Reason::InvalidJson, detail)
         }
     }
 }

@@ -1,46 +1,15 @@
-//! Who calls: the bearer token (RFC 6750 §2.1) verified by the same code as at the edge, and then, because the
-//! database is at hand, its session and account as they are now.
+//! The bearer token of a request (RFC 6750 §2.1), found as the edge finds it.
 
-use axum::extract::FromRequestParts;
-use countersign_claims::{AccessClaims, Reject};
+use countersign_claims::Reject;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use http::request::Parts;
-
-use super::ApiError;
-use crate::accounts::User;
-use crate::app::App;
-use crate::sessions::{self, Session};
-
-/// A caller with a good token, a session that has not ended, and an account that is active.
-#[derive(Debug)]
-pub struct Caller {
-    pub user: User,
-    pub session: Session,
-}
-
-impl FromRequestParts<App> for Caller {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let now = app.clock.now();
-        let token = bearer(&parts.headers)?;
-        let claims = app.verifier.verify(token, &app.keys.at(now).keyring, now)?;
-        let AccessClaims { sub, session_id: Some(session_id), .. } = claims else {
-            return Err(Reject::InvalidClaims.into());
-        };
-        match sessions::store::find_with_user(&app.db, &session_id).await? {
-            Some((session, user)) if user.id == sub && user.is_active && session.is_live(now) => {
-                Ok(Self { user, session })
-            }
-            _ => Err(Reject::Revoked.into()),
-        }
-    }
-}
 
 /// The one bearer token of a request: what follows the scheme and one or more spaces (RFC 9110 §11.4), as at the edge.
 /// A tab is no separator: it stays, as a character that no token has.
-fn bearer(headers: &HeaderMap) -> Result<&[u8], Reject> {
+///
+/// # Errors
+/// [`Reject::Missing`] if there is none, [`Reject::AmbiguousCredentials`] if there are several.
+pub fn bearer(headers: &HeaderMap) -> Result<&[u8], Reject> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Reject::Missing)?.as_bytes().trim_ascii();
     if values.next().is_some() {

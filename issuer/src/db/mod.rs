@@ -1,0 +1,83 @@
+//! The database: how it is opened, read and written. Rooms put their SQL in their own `store.rs`, one statement for
+//! SQLite and PostgreSQL alike; nobody may hold a connection or a transaction while a password is hashed.
+
+mod error;
+mod figures;
+mod migrations;
+mod open;
+mod readiness;
+mod tx;
+mod writer;
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use sqlx::{Any, AnyPool, Executor};
+
+pub use error::{Error, Unavailable};
+pub use open::{OpenError, Schema, migrate, open, pending_migrations};
+pub use readiness::Readiness;
+pub use tx::Tx;
+
+use figures::Figures;
+
+/// Which kind of database it is. Statements do not depend on it; opening, locking and errors do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+/// An open database; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Db {
+    backend: Backend,
+    reads: AnyPool,
+    writes: writer::Queue,
+    figures: Arc<Figures>,
+}
+
+/// Where a verb that only reads may read: [`Db::reads`], or the transaction that it is part of.
+pub trait Source<'e>: Executor<'e, Database = Any> {}
+
+impl<'e, E: Executor<'e, Database = Any>> Source<'e> for E {}
+
+impl Db {
+    /// Does `work` in a transaction and answers with its value once that is committed.
+    ///
+    /// `work` may be called several times, in transactions of which all but the last are rolled back: it must change
+    /// nothing but the database, and leave the rest to [`Tx::after_commit`]. It is done even if the caller goes away.
+    ///
+    /// # Errors
+    /// Those of `work` and of the commit; nothing was written then, unless a connection broke during the commit itself.
+    pub async fn write<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: AsyncFn(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        self.writes.write(work).await
+    }
+
+    /// Where to read what has been committed.
+    pub fn reads(&self) -> &AnyPool {
+        &self.reads
+    }
+
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Finishes what was brought to be written, then closes every connection.
+    pub async fn close(&self) {
+        self.writes.close().await;
+        self.reads.close().await;
+    }
+
+    pub fn register(&self, registry: &mut Registry) {
+        self.figures.register(registry);
+        let most = self.reads.options().get_max_connections();
+        let help = "Connections that reads may use at the same time";
+        registry.register("db_read_connections_max", help, ConstGauge::new(i64::from(most)));
+    }
+}

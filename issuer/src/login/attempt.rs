@@ -1,0 +1,65 @@
+//! One attempt: the password is checked against the account as it is read now. What begins with it is decided later,
+//! in a transaction that makes sure that the account is still the same.
+
+use crate::accounts::{self, Credential, Email, User};
+use crate::ambient::Entropy;
+use crate::db::Db;
+use crate::passwords::{Hasher, Password};
+use crate::web::Problem;
+
+/// What came of an attempt to log in.
+#[derive(Debug)]
+pub enum Attempt {
+    Proved(User, Credential),
+    /// The password is right, and the account is closed.
+    Inactive(User),
+    /// No such account, or not its password. The account, if there is one, is for the audit only.
+    Wrong(Option<User>),
+}
+
+/// Checks a password. No database connection is held while it is hashed.
+///
+/// # Errors
+/// 503 if too many passwords are being hashed; those of the database.
+pub async fn attempt(
+    db: &Db,
+    hasher: &Hasher,
+    entropy: &Entropy,
+    email: &str,
+    password: Password,
+) -> Result<Attempt, Problem> {
+    let account = match Email::parse(email) {
+        Ok(email) => accounts::store::find_for_login(db.reads(), &email).await?,
+        Err(_) => None,
+    };
+    let stored = account.as_ref().map(|(_, credential)| credential.password_hash.clone());
+    let verification = hasher.verify(password.clone(), stored).await?;
+    let Some((user, credential)) = account else { return Ok(Attempt::Wrong(None)) };
+    if !verification.matches {
+        return Ok(Attempt::Wrong(Some(user)));
+    }
+    if !user.is_active {
+        return Ok(Attempt::Inactive(user));
+    }
+    if verification.outdated {
+        // The login stands without it; the next one tries again.
+        if let Err(error) = rehash(db, hasher, entropy, &user, &credential, password).await {
+            tracing::warn!(event = "rehash_failed", error, "a password keeps its old hash");
+        }
+    }
+    Ok(Attempt::Proved(user, credential))
+}
+
+async fn rehash(
+    db: &Db,
+    hasher: &Hasher,
+    entropy: &Entropy,
+    user: &User,
+    credential: &Credential,
+    password: Password,
+) -> Result<(), String> {
+    let hash = hasher.hash(password, entropy.bytes()).await.map_err(|error| error.to_string())?;
+    let (id, old) = (user.id.clone(), credential.password_hash.clone());
+    let written = db.write(async move |tx| accounts::store::rehash(tx, &id, &old, &hash).await);
+    written.await.map_err(|error| error.to_string())
+}

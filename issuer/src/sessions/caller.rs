@@ -1,0 +1,172 @@
+//! Who calls: the bearer token verified by the same code as at the edge, and then, because the database is at hand,
+//! its session and account as they are now.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRef, FromRequestParts};
+use countersign_claims::{AccessClaims, Reject, Verifier};
+use http::request::Parts;
+
+use super::{Session, SessionId, store};
+use crate::accounts::{User, UserId};
+use crate::ambient::{Clock, UnixTime};
+use crate::db::Db;
+use crate::tokens::LiveKeys;
+use crate::web::{Problem, Reason, bearer};
+
+/// Whom a request speaks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// Someone who logged in.
+    User(&'a UserId),
+    /// A program with a key of this user's.
+    ApiKey(&'a UserId),
+}
+
+/// A caller with a good token, a session that has not ended, and an account that is active.
+#[derive(Debug)]
+pub struct Caller {
+    pub user: User,
+    pub session: Session,
+    /// What the token was issued for.
+    scope: String,
+}
+
+impl Caller {
+    pub fn subject(&self) -> Subject<'_> {
+        if self.session.amr.iter().any(|method| method == "api_key") {
+            Subject::ApiKey(&self.user.id)
+        } else {
+            Subject::User(&self.user.id)
+        }
+    }
+
+    /// Lets through whose token was issued for this permission.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn with_permission(self, permission: &str) -> Result<Self, Problem> {
+        let granted = self.scope.split(' ').any(|granted| granted == permission);
+        if granted { Ok(self) } else { Err(Reject::Forbidden.into()) }
+    }
+
+    /// Lets through who proved who they are at most so many seconds ago, not only a token that is good.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn recently(self, now: UnixTime, seconds: i64) -> Result<Self, Problem> {
+        let recent = now.since(self.session.created_at) <= seconds;
+        if recent { Ok(self) } else { Err(Problem::new(Reason::AuthenticationTooOld)) }
+    }
+
+    /// Lets through who logged in, and no program with a key.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn in_person(self) -> Result<Self, Problem> {
+        match self.subject() {
+            Subject::User(_) => Ok(self),
+            Subject::ApiKey(_) => Err(Problem::new(Reason::NotByApiKey)),
+        }
+    }
+}
+
+/// Finds out who calls; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Callers {
+    pub db: Db,
+    pub keys: Arc<LiveKeys>,
+    pub verifier: Arc<Verifier>,
+    pub clock: Clock,
+}
+
+impl<S> FromRequestParts<S> for Caller
+where
+    S: Send + Sync,
+    Callers: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Callers { db, keys, verifier, clock } = Callers::from_ref(state);
+        let now = clock.now();
+        let token = bearer(&parts.headers)?;
+        let claims = verifier.verify(token, &keys.at(now.seconds()).keyring, now.seconds())?;
+        let AccessClaims { sub, session_id: Some(session_id), scope, .. } = claims else {
+            return Err(Reject::InvalidClaims.into());
+        };
+        let session_id = SessionId::parse(&session_id).ok_or(Reject::InvalidClaims)?;
+        match store::find_with_user(db.reads(), &session_id).await? {
+            Some((session, user)) if user.id.as_str() == sub && user.is_active && session.is_live(now) => {
+                Ok(Self { user, session, scope: scope.unwrap_or_default() })
+            }
+            _ => Err(Reject::Revoked.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse as _;
+    use http::StatusCode;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const LOGIN: UnixTime = UnixTime::from_seconds(1_000);
+
+    fn caller(amr: &str) -> Caller {
+        let user_id = UserId::new(Uuid::nil());
+        let user = User {
+            id: user_id.clone(),
+            email: "ada@example.com".into(),
+            email_verified: true,
+            name: "Ada".into(),
+            phone: None,
+            roles: Vec::new(),
+            is_active: true,
+            created_at: LOGIN,
+            updated_at: LOGIN,
+        };
+        let session = Session {
+            id: SessionId::new(Uuid::nil()),
+            user_id,
+            counter: 0,
+            created_at: LOGIN,
+            last_used_at: LOGIN,
+            rotated_at: None,
+            idle_expires_at: LOGIN,
+            expires_at: LOGIN,
+            revoked_at: None,
+            persistent: false,
+            amr: vec![amr.into()],
+            device: String::new(),
+            ip: None,
+        };
+        Caller { user, session, scope: "alerts:read quotes:read".into() }
+    }
+
+    fn status(result: Result<Caller, Problem>) -> StatusCode {
+        result.map_or_else(|problem| problem.into_response().status(), |_| StatusCode::OK)
+    }
+
+    #[test]
+    fn a_permission_is_held_whole_or_not_at_all() {
+        assert_eq!(status(caller("pwd").with_permission("alerts:read")), StatusCode::OK);
+        for other in ["alerts", "alerts:rea", "alerts:read quotes:read", "", "alerts:write"] {
+            assert_eq!(status(caller("pwd").with_permission(other)), StatusCode::FORBIDDEN, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_needs_a_recent_login_is_refused_later() {
+        assert_eq!(status(caller("pwd").recently(LOGIN.plus(300), 300)), StatusCode::OK);
+        assert_eq!(status(caller("pwd").recently(LOGIN.plus(301), 300)), StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn a_key_is_nobody_in_person() {
+        assert_eq!(status(caller("pwd").in_person()), StatusCode::OK);
+        assert_eq!(status(caller("api_key").in_person()), StatusCode::FORBIDDEN);
+    }
+}

@@ -1,0 +1,122 @@
+//! What an access token says, and signing it.
+
+use std::sync::Arc;
+
+use countersign_claims::{AccessClaims, Audience, Reject, mint};
+use uuid::Uuid;
+
+use super::{LiveKeys, View};
+use crate::accounts::User;
+use crate::ambient::{Ids, UnixTime};
+use crate::config::{Roles, Settings, Tokens};
+
+/// The client of people who log in themselves (RFC 9068 §2.2).
+const FIRST_PARTY: &str = "first-party";
+
+/// Whom a token is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Bearer<'a> {
+    pub user: &'a User,
+    pub session_id: &'a str,
+    /// RFC 8176.
+    pub amr: &'a [String],
+    pub authenticated_at: UnixTime,
+    /// No token of the session outlives it.
+    pub ends_at: UnixTime,
+}
+
+/// A signed token.
+#[derive(Debug)]
+pub struct Minted {
+    pub access_token: String,
+    /// Seconds.
+    pub expires_in: i64,
+}
+
+/// Makes access tokens; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Minter {
+    rules: Arc<Rules>,
+    keys: Arc<LiveKeys>,
+    ids: Ids,
+}
+
+/// What tokens say under a configuration.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    tokens: Tokens,
+    roles: Roles,
+}
+
+impl Rules {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self { tokens: settings.tokens.clone(), roles: settings.roles.clone() }
+    }
+
+    pub(super) fn claims(&self, bearer: Bearer<'_>, id: Uuid, now: UnixTime) -> AccessClaims {
+        let Bearer { user, session_id, amr, authenticated_at, ends_at } = bearer;
+        let exp = now.plus(self.tokens.access_lifetime).min(ends_at);
+        AccessClaims {
+            iss: self.tokens.issuer.clone(),
+            aud: Audience::One(self.tokens.audience.clone()),
+            sub: user.id.to_string(),
+            exp: exp.seconds(),
+            nbf: None,
+            iat: Some(now.seconds()),
+            jti: Some(id.to_string()),
+            client_id: Some(FIRST_PARTY.to_owned()),
+            session_id: Some(session_id.to_owned()),
+            email: Some(user.email.clone()),
+            name: Some(user.name.clone()),
+            roles: user.roles.clone(),
+            scope: Some(self.roles.permissions(&user.roles).join(" ")),
+            amr: amr.to_vec(),
+            auth_time: Some(authenticated_at.seconds()),
+        }
+    }
+}
+
+impl Minter {
+    pub fn new(settings: &Settings, keys: Arc<LiveKeys>, ids: Ids) -> Self {
+        Self { rules: Arc::new(Rules::new(settings)), keys, ids }
+    }
+
+    /// The key that signs now. Whoever changes something for a token asks for it first: without a key, nothing changes.
+    ///
+    /// # Errors
+    /// [`Reject::Unavailable`] if no key signs now.
+    pub fn signer(&self) -> Result<Signer<'_>, Reject> {
+        let view = self.keys.at(self.ids.clock.now().seconds());
+        if view.signing().is_none() {
+            tracing::error!(event = "no_signing_key", "no key signs now");
+            return Err(Reject::Unavailable);
+        }
+        Ok(Signer { minter: self, view })
+    }
+}
+
+/// A key that signs.
+#[derive(Debug)]
+pub struct Signer<'m> {
+    minter: &'m Minter,
+    view: Arc<View>,
+}
+
+impl Signer<'_> {
+    /// # Errors
+    /// [`Reject::Unavailable`] if it cannot be signed, which the log explains.
+    pub fn sign(&self, bearer: Bearer<'_>) -> Result<Minted, Reject> {
+        let Minter { rules, ids, .. } = self.minter;
+        let (kid, key) = self.view.signing().ok_or(Reject::Unavailable)?;
+        let now = ids.clock.now();
+        let claims = rules.claims(bearer, ids.uuid(), now);
+        let expires_in = UnixTime::from_seconds(claims.exp).since(now);
+        match mint(kid, &claims, key) {
+            Ok(access_token) => Ok(Minted { access_token, expires_in }),
+            Err(error) => {
+                tracing::error!(event = "mint_failed", kid, error = %error, "cannot sign");
+                Err(Reject::Unavailable)
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Every `reason` that this issuer gives beside those of a bad token (`countersign_claims::Reject`): one table, so
+//! that no two mean the same and each has one status and one wording.
+
+use http::StatusCode;
+
+/// Why a request is refused, for programs; stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    AccountInactive,
+    AuthenticationTooOld,
+    BodyTooLarge,
+    BodyUnreadable,
+    Busy,
+    CrossSite,
+    EmailTaken,
+    Internal,
+    InvalidCredentials,
+    InvalidFields,
+    InvalidJson,
+    MethodNotAllowed,
+    MissingHost,
+    NotByApiKey,
+    NotFound,
+    RefreshInvalid,
+    RefreshReused,
+    SessionExpired,
+    SessionRevoked,
+    Timeout,
+    UnsupportedMediaType,
+}
+
+struct Text {
+    status: StatusCode,
+    reason: &'static str,
+    detail: &'static str,
+}
+
+impl Reason {
+    pub const ALL: &'static [Self] = &[
+        Self::AccountInactive,
+        Self::AuthenticationTooOld,
+        Self::BodyTooLarge,
+        Self::BodyUnreadable,
+        Self::Busy,
+        Self::CrossSite,
+        Self::EmailTaken,
+        Self::Internal,
+        Self::InvalidCredentials,
+        Self::InvalidFields,
+        Self::InvalidJson,
+        Self::MethodNotAllowed,
+        Self::MissingHost,
+        Self::NotByApiKey,
+        Self::NotFound,
+        Self::RefreshInvalid,
+        Self::RefreshReused,
+        Self::SessionExpired,
+        Self::SessionRevoked,
+        Self::Timeout,
+        Self::UnsupportedMediaType,
+    ];
+
+    const fn text(self) -> Text {
+        const fn text(status: StatusCode, reason: &'static str, detail: &'static str) -> Text {
+            Text { status, reason, detail }
+        }
+        // The wording that clients know.
+        const DENIED: &str = "Permission denied";
+        const AGAIN: &str = "Authentication required";
+        match self {
+            Self::AccountInactive => {
+                text(StatusCode::FORBIDDEN, "account_inactive", "This account is not active")
+            }
+            Self::AuthenticationTooOld => {
+                text(StatusCode::FORBIDDEN, "authentication_too_old", "Log in again to do this")
+            }
+            Self::BodyTooLarge => {
+                text(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is larger than 64 KiB")
+            }
+            Self::BodyUnreadable => {
+                text(StatusCode::BAD_REQUEST, "body_unreadable", "The body ended early")
+            }
+            Self::Busy => text(StatusCode::SERVICE_UNAVAILABLE, "busy", "The service is busy; try again"),
+            Self::CrossSite => text(StatusCode::FORBIDDEN, "cross_site", DENIED),
+            Self::EmailTaken => {
+                text(StatusCode::CONFLICT, "email_taken", "An account with this e-mail address exists")
+            }
+            Self::Internal => {
+                text(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The request could not be completed")
+            }
+            Self::InvalidCredentials => {
+                text(StatusCode::UNAUTHORIZED, "invalid_credentials", "Invalid email or password")
+            }
+            Self::InvalidFields => {
+                text(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", "Some fields are not valid")
+            }
+            Self::InvalidJson => text(StatusCode::BAD_REQUEST, "invalid_json", "The body is not valid JSON"),
+            Self::MethodNotAllowed => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not possible here")
+            }
+            Self::MissingHost => text(
+                StatusCode::BAD_REQUEST,
+                "missing_host",
+                "HTTP/1.1 requests name their host once, in a Host header",
+            ),
+            Self::NotByApiKey => {
+                text(StatusCode::FORBIDDEN, "not_by_api_key", "Log in to do this; an API key is not enough")
+            }
+            Self::NotFound => text(StatusCode::NOT_FOUND, "not_found", "There is nothing here"),
+            Self::RefreshInvalid => text(StatusCode::BAD_REQUEST, "refresh_invalid", AGAIN),
+            Self::RefreshReused => text(StatusCode::BAD_REQUEST, "refresh_reused", AGAIN),
+            Self::SessionExpired => text(StatusCode::BAD_REQUEST, "session_expired", AGAIN),
+            Self::SessionRevoked => text(StatusCode::BAD_REQUEST, "session_revoked", AGAIN),
+            Self::Timeout => {
+                text(StatusCode::REQUEST_TIMEOUT, "timeout", "The body did not arrive in time")
+            }
+            Self::UnsupportedMediaType => text(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "Send the body as application/json",
+            ),
+        }
+    }
+
+    pub const fn status(self) -> StatusCode {
+        self.text().status
+    }
+
+    /// As clients get it: lower case with underscores.
+    pub const fn as_str(self) -> &'static str {
+        self.text().reason
+    }
+
+    /// For people.
+    pub const fn detail(self) -> &'static str {
+        self.text().detail
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use countersign_claims::Reject;
+
+    use super::*;
+
+    #[test]
+    fn no_two_refusals_have_the_same_reason() {
+        let ours = Reason::ALL.iter().map(|reason| reason.as_str());
+        let all: Vec<&str> = ours.chain(Reject::ALL.iter().map(|reject| reject.reason())).collect();
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+    }
+}
