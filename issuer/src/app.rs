@@ -1,6 +1,7 @@
 //! What every handler is given: settings, clock, randomness, database, hashing threads, keys.
 
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 
 use countersign_claims::Verifier;
@@ -42,7 +43,7 @@ impl App {
         let hasher = Hasher::start(Cost::from(hashing), hashing.threads, hashing.queue, &entropy)?;
         let tokens = &settings.tokens;
         let verifier = Verifier::new(tokens.issuer.clone(), vec![tokens.audience.clone()], tokens.clock_skew);
-        let readiness = Readiness::new(db.clone(), &settings.database.file);
+        let readiness = Readiness::new(db.clone(), settings.database.url.file().unwrap_or(Path::new("")));
         Ok(Self(Arc::new(Parts { settings, clock, entropy, db, readiness, hasher, keys, verifier })))
     }
 }

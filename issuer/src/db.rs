@@ -28,6 +28,12 @@ pub enum OpenError {
     Unusable { file: String, reason: String },
 }
 
+/// Until PostgreSQL is served too.
+fn sqlite(database: &Database) -> Result<&Path, OpenError> {
+    let unsupported = || unusable(Path::new(&database.url.to_string()), "PostgreSQL is not supported yet");
+    database.url.file().ok_or_else(unsupported)
+}
+
 fn unusable(file: &Path, reason: impl std::fmt::Display) -> OpenError {
     OpenError::Unusable { file: file.display().to_string(), reason: reason.to_string() }
 }
@@ -37,10 +43,11 @@ fn unusable(file: &Path, reason: impl std::fmt::Display) -> OpenError {
 /// # Errors
 /// [`OpenError`], in one line, naming the file.
 pub async fn open(database: &Database) -> Result<Db, OpenError> {
-    let pool = connect(database, "rwc").await?;
-    MIGRATIONS.run(&pool).await.map_err(|error| unusable(&database.file, migration_failure(&error)))?;
+    let file = sqlite(database)?;
+    let pool = connect(file, "rwc").await?;
+    MIGRATIONS.run(&pool).await.map_err(|error| unusable(file, migration_failure(&error)))?;
     // A file that became read-only since its last migration shows only when something writes.
-    write_probe(&pool).await.map_err(|error| unusable(&database.file, error))?;
+    write_probe(&pool).await.map_err(|error| unusable(file, error))?;
     Ok(pool)
 }
 
@@ -49,12 +56,13 @@ pub async fn open(database: &Database) -> Result<Db, OpenError> {
 /// # Errors
 /// [`OpenError`] if it exists and cannot be used, or was migrated by another version of this program.
 pub async fn pending_migrations(database: &Database) -> Result<Option<usize>, OpenError> {
-    if !database.file.exists() {
+    let file = sqlite(database)?;
+    if !file.exists() {
         return Ok(None);
     }
-    let pool = connect(database, "rw").await?;
-    let fail = |error: MigrateError| unusable(&database.file, migration_failure(&error));
-    let mut connection = pool.acquire().await.map_err(|error| unusable(&database.file, error))?;
+    let pool = connect(file, "rw").await?;
+    let fail = |error: MigrateError| unusable(file, migration_failure(&error));
+    let mut connection = pool.acquire().await.map_err(|error| unusable(file, error))?;
     let known = connection.list_applied_migrations(&MIGRATIONS.table_name).await;
     let applied = known.or_else(|error| if no_table(&error) { Ok(Vec::new()) } else { Err(fail(error)) })?;
     drop(connection);
@@ -94,10 +102,10 @@ pub fn is_unavailable(error: &Error) -> bool {
     }
 }
 
-async fn connect(database: &Database, mode: &str) -> Result<Db, OpenError> {
+async fn connect(file: &Path, mode: &str) -> Result<Db, OpenError> {
     sqlx::any::install_default_drivers();
-    let url = format!("sqlite://{}?mode={mode}", percent_encode(&database.file));
-    let fail = |error: Error| unusable(&database.file, error);
+    let url = format!("sqlite://{}?mode={mode}", percent_encode(file));
+    let fail = |error: Error| unusable(file, error);
     // The pool would try again and again, and then say only that it timed out.
     let mut first = AnyConnection::connect(&url).await.map_err(fail)?;
     prepare(&mut first).await.map_err(fail)?;

@@ -16,7 +16,7 @@ pub(super) fn run(config: &Path) -> anyhow::Result<ExitCode> {
         findings.extend(examine(settings, Clock::system().now()).1);
         findings.extend(database(settings));
         // It holds the hashes of passwords.
-        let open = readable_by_others(&settings.database.file);
+        let open = settings.database.url.file().and_then(readable_by_others);
         findings.extend(open.map(|text| Finding::warning(settings.file.display(), "database.url", text)));
     }
     for finding in &findings {
@@ -35,9 +35,9 @@ pub(super) fn run(config: &Path) -> anyhow::Result<ExitCode> {
 fn database(settings: &Settings) -> Option<Finding> {
     let source = settings.file.display();
     let pending = block_on(async { Ok(db::pending_migrations(&settings.database).await?) });
-    let folder = std::path::absolute(&settings.database.file).ok();
-    let folder_exists = folder.is_some_and(|file| file.parent().is_some_and(Path::is_dir));
-    let file = settings.database.file.display();
+    let file = &settings.database.url;
+    let absolute = file.file().and_then(|file| std::path::absolute(file).ok());
+    let folder_exists = absolute.is_some_and(|file| file.parent().is_some_and(Path::is_dir));
     match pending {
         Ok(Some(0)) => None,
         Ok(Some(pending)) => {

@@ -110,6 +110,6 @@ fn migrate(config: &Path) -> anyhow::Result<()> {
         db::open(&settings.database).await?.close().await;
         Ok(())
     })?;
-    say(format_args!("{} is up to date", settings.database.file.display()));
+    say(format_args!("{} is up to date", settings.database.url));
     Ok(())
 }

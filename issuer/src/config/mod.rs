@@ -1,6 +1,7 @@
 //! The settings: one TOML file with `COUNTERSIGN_*` variables laid over it, checked as a whole. Loading reports
 //! everything that is wrong with file, key and reason; it must never echo a secret or start half-configured.
 
+mod database;
 mod edit;
 mod finding;
 mod reader;
@@ -12,12 +13,14 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
+pub use database::{Database, DatabaseUrl, PostgresUrl};
 pub use edit::{EditError, append_key, key_lines, lock_for_edit, replace_file, revoke_key};
 pub use finding::{Finding, Severity};
-pub use secret::RefreshSecret;
 pub(crate) use secret::readable_by_others;
+pub use secret::{Secret, Secrets};
 pub use sections::{
-    Cookies, Database, Hashing, Jwks, KeyLine, Log, LogFormat, Roles, Server, Sessions, Tokens,
+    Cookies, Cors, Hashing, Internal, Jwks, KeyLine, Log, LogFormat, MAX_HASH_MEMORY_KIB, MAX_HASH_PASSES,
+    Passwords, Roles, Server, Sessions, Tokens,
 };
 pub(crate) use sections::{LONGEST_KID, is_kid};
 pub(crate) use value::Seconds;
@@ -31,11 +34,15 @@ pub struct Settings {
     /// The file that says all this; findings about keys name it.
     pub file: PathBuf,
     pub server: Server,
+    pub internal: Internal,
+    pub cors: Cors,
     pub database: Database,
+    pub secrets: Secrets,
     pub tokens: Tokens,
     pub jwks: Jwks,
     pub sessions: Sessions,
     pub cookies: Cookies,
+    pub passwords: Passwords,
     pub hashing: Hashing,
     pub log: Log,
     pub roles: Roles,
@@ -99,11 +106,15 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
     let folder = file.parent().unwrap_or(Path::new(""));
     // No `?` before every section was read: all findings, not the first.
     let server = sections::server(reader);
-    let database = sections::database(reader, folder);
+    let internal = sections::internal(reader, server.listen);
+    let cors = sections::cors(reader);
+    let database = database::database(reader, folder);
+    let secrets = secret::secrets(reader, folder);
     let tokens = sections::tokens(reader);
     let jwks = sections::jwks(reader);
-    let sessions = sections::sessions(reader, folder, tokens.access_lifetime);
+    let sessions = sections::sessions(reader, tokens.access_lifetime);
     let cookies = sections::cookies(reader);
+    let passwords = sections::passwords(reader);
     let hashing = sections::hashing(reader);
     let log = sections::log(reader);
     let roles = sections::roles(reader);
@@ -111,11 +122,15 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
     Some(Settings {
         file: file.to_owned(),
         server,
+        internal,
+        cors,
         database: database?,
+        secrets: secrets?,
         tokens,
         jwks,
-        sessions: sessions?,
+        sessions,
         cookies,
+        passwords,
         hashing,
         log,
         roles,
@@ -128,6 +143,10 @@ impl Settings {
     pub fn sections_changed(&self, other: &Self) -> Vec<&'static str> {
         let pairs = [
             ("server", self.server == other.server),
+            ("internal", self.internal == other.internal),
+            ("cors", self.cors == other.cors),
+            ("secrets", self.secrets == other.secrets),
+            ("passwords", self.passwords == other.passwords),
             ("database", self.database == other.database),
             ("tokens", self.tokens == other.tokens),
             ("jwks", self.jwks == other.jwks),

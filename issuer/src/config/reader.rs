@@ -184,6 +184,17 @@ impl Section<'_> {
         value
     }
 
+    /// Tells whoever still sets `name` where it has gone.
+    pub(super) fn moved(&mut self, name: &'static str, to: &str) {
+        let message = format!("moved to {to}");
+        if let Some((variable, _)) = self.reader.variables.remove(&self.key(name)) {
+            self.reader.findings.push(Finding::error(variable, self.key(name), message.clone()));
+        }
+        if self.table.remove(name).is_some() {
+            self.error(name, message);
+        }
+    }
+
     /// Whether an environment variable sets `name`.
     pub(super) fn set_by_environment(&self, name: &str) -> bool {
         self.reader.variables.contains_key(&self.key(name))

@@ -4,89 +4,141 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::reader::Section;
+use super::reader::{Reader, Section};
 
-/// Fewer bytes than the output of SHA-256 would weaken the MAC (RFC 2104 §3).
+/// Fewer bytes than the output of SHA-256 would weaken a MAC (RFC 2104 §3).
 const MIN_SECRET_BYTES: usize = 32;
 
-/// Keys the MAC of refresh tokens: one block of HMAC-SHA256.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RefreshSecret(Zeroizing<[u8; 64]>);
+/// More than a few secrets that were replaced are a ring that nobody tends.
+const MAX_PREVIOUS: usize = 7;
 
-impl RefreshSecret {
-    /// Condenses a secret of any length to a block, as HMAC does with long keys (RFC 2104 §2).
-    pub(crate) fn new(secret: &[u8]) -> Self {
-        let mut block = Zeroizing::new([0; 64]);
-        let (key, _padding) = block.split_at_mut(32);
-        key.copy_from_slice(&Sha256::digest(secret));
-        Self(block)
+/// Bytes that nothing prints, wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(Zeroizing::new(bytes.to_vec()))
     }
 
-    pub(crate) fn block(&self) -> &[u8; 64] {
+    pub fn bytes(&self) -> &[u8] {
         &self.0
     }
-}
 
-impl fmt::Debug for RefreshSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RefreshSecret(…)")
+    /// Bytes of randomness that it can hold at most: hexadecimal text spends two characters on each.
+    fn strength(&self) -> usize {
+        let length = self.0.len();
+        if self.0.iter().all(u8::is_ascii_hexdigit) { length / 2 } else { length }
     }
 }
 
-/// Reads `secret` or `secret_file`; one set by the environment replaces whichever the file sets.
-pub(super) fn refresh_secret(section: &mut Section<'_>, folder: &Path) -> Option<RefreshSecret> {
-    let from_environment = section.set_by_environment("secret") || section.set_by_environment("secret_file");
-    let only_environment =
-        |section: &Section<'_>, name| !from_environment || section.set_by_environment(name);
-    let (use_inline, use_file) =
-        (only_environment(section, "secret"), only_environment(section, "secret_file"));
-    let inline: Option<String> = section.optional("secret").filter(|_| use_inline);
-    let file: Option<PathBuf> = section.optional("secret_file").filter(|_| use_file);
-    let (name, bytes) = match (inline, file) {
-        (Some(_), Some(_)) => {
-            section.error("secret", "is set together with secret_file; set one of them");
-            return None;
-        }
-        (None, None) => {
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// What keys MACs and encryption: the current secret, and those that it replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secrets {
+    /// Makes whatever is new.
+    pub current: Secret,
+    /// Still check and open what they made; newest first by convention.
+    pub previous: Vec<Secret>,
+}
+
+impl Secrets {
+    /// The current secret, then the previous ones.
+    pub fn iter(&self) -> impl Iterator<Item = &Secret> {
+        std::iter::once(&self.current).chain(&self.previous)
+    }
+}
+
+pub(super) fn secrets(reader: &mut Reader, folder: &Path) -> Option<Secrets> {
+    let mut section = reader.section("secrets");
+    let current = match inline_or_file(&mut section, "current", "current_file", folder) {
+        Ok(Some((name, secret))) => strong(&mut section, name, secret),
+        Ok(None) => {
             let hint = "is required: a file of 32 or more random bytes, such as \
-                        `openssl rand -hex -out refresh.secret 32` writes";
-            section.error("secret_file", hint);
-            return None;
+                        `openssl rand -hex -out current.secret 32` writes";
+            section.error("current_file", hint);
+            None
         }
-        (Some(secret), None) => ("secret", Zeroizing::new(secret.into_bytes())),
-        (None, Some(file)) => ("secret_file", read_secret_file(section, &folder.join(file))?),
+        Err(Refused) => None,
     };
-    if strength(&bytes) < MIN_SECRET_BYTES {
+    let files: Vec<PathBuf> = section.or("previous_files", Vec::new());
+    if files.len() > MAX_PREVIOUS {
+        section.error("previous_files", format!("expected at most {MAX_PREVIOUS} files"));
+    }
+    let mut previous = Vec::new();
+    for file in files.iter().take(MAX_PREVIOUS) {
+        let secret = read_secret_file(&mut section, "previous_files", &folder.join(file));
+        previous.extend(secret.and_then(|secret| strong(&mut section, "previous_files", secret)));
+    }
+    let ring: Vec<&Secret> = current.iter().chain(&previous).collect();
+    if ring.iter().enumerate().any(|(index, secret)| ring.iter().skip(index + 1).any(|other| other == secret))
+    {
+        section.error("previous_files", "two secrets of the ring are equal; a new one has to be random");
+    }
+    section.finish();
+    current.map(|current| Secrets { current, previous })
+}
+
+fn strong(section: &mut Section<'_>, name: &str, secret: Secret) -> Option<Secret> {
+    if secret.strength() < MIN_SECRET_BYTES {
         section.error(name, format!("is too short: at least {MIN_SECRET_BYTES} random bytes are needed"));
         return None;
     }
-    Some(RefreshSecret::new(&bytes))
+    Some(secret)
 }
 
-fn read_secret_file(section: &mut Section<'_>, path: &Path) -> Option<Zeroizing<Vec<u8>>> {
+/// There is a finding about it.
+pub(super) struct Refused;
+
+/// The secret of `inline` or of the file that `file` names, with the key that it came from. One set by the
+/// environment replaces whichever the file sets.
+pub(super) fn inline_or_file(
+    section: &mut Section<'_>,
+    inline: &'static str,
+    file: &'static str,
+    folder: &Path,
+) -> Result<Option<(&'static str, Secret)>, Refused> {
+    let by_environment = [inline, file].map(|name| section.set_by_environment(name));
+    let counts = by_environment.map(|set| set || by_environment == [false, false]);
+    let text: Option<String> = section.optional(inline).filter(|_| counts[0]);
+    let path: Option<PathBuf> = section.optional(file).filter(|_| counts[1]);
+    match (text, path) {
+        (Some(_), Some(_)) => {
+            section.error(inline, format!("is set together with {file}; set one of them"));
+            Err(Refused)
+        }
+        (Some(text), None) => Ok(Some((inline, Secret(Zeroizing::new(text.into_bytes()))))),
+        (None, Some(path)) => {
+            let secret = read_secret_file(section, file, &folder.join(path)).ok_or(Refused)?;
+            Ok(Some((file, secret)))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+fn read_secret_file(section: &mut Section<'_>, name: &str, path: &Path) -> Option<Secret> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => Zeroizing::new(bytes),
         Err(error) => {
-            section.error("secret_file", format!("{} cannot be read: {error}", path.display()));
+            section.error(name, format!("{} cannot be read: {error}", path.display()));
             return None;
         }
     };
     if let Some(warning) = readable_by_others(path) {
-        section.warning("secret_file", warning);
+        section.warning(name, warning);
     }
     // Text gets a newline from whatever wrote it; random bytes may end in one that counts.
     match std::str::from_utf8(&bytes) {
-        Ok(text) => Some(Zeroizing::new(text.trim_end_matches(['\r', '\n']).as_bytes().to_vec())),
-        Err(_) => Some(bytes),
+        Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']).as_bytes())),
+        Err(_) => Some(Secret(bytes)),
     }
-}
-
-/// Bytes of randomness that `secret` can hold at most: hexadecimal text spends two characters on each.
-fn strength(secret: &[u8]) -> usize {
-    if secret.iter().all(u8::is_ascii_hexdigit) { secret.len() / 2 } else { secret.len() }
 }
 
 /// What to say about a file with secrets that more than its owner may touch.

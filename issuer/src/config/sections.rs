@@ -6,8 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::reader::{Reader, Section};
-use super::secret::{RefreshSecret, refresh_secret};
-use super::value::{Instant, Network, PublicUrl, Seconds, Setting as _};
+use super::value::{Instant, Network, Origin, PublicUrl, Seconds, Setting as _};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
@@ -26,32 +25,35 @@ pub(super) fn server(reader: &mut Reader) -> Server {
     Server { listen, public_url, trusted_proxies }
 }
 
+/// The listener that only services and the operator's tools reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Database {
-    /// The SQLite file.
-    pub file: PathBuf,
+pub struct Internal {
+    pub listen: SocketAddr,
 }
 
-pub(super) fn database(reader: &mut Reader, folder: &Path) -> Option<Database> {
-    let mut section = reader.section("database");
-    let url: String = section.or("url", "sqlite:issuer.db".into());
-    let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
-    let file = match path {
-        Some(path) if !path.is_empty() && !path.contains(['?', ':']) => Some(folder.join(path)),
-        Some(_) => {
-            section.error("url", "expected sqlite: and the path of a file, such as \"sqlite:issuer.db\"");
-            None
-        }
-        None => {
-            // The rest of the URL may hold a password.
-            let scheme = url.split(':').next().unwrap_or_default();
-            let unsupported = format!("expected a sqlite: URL; {scheme:?} databases are not supported");
-            section.error("url", unsupported);
-            None
-        }
-    };
+pub(super) fn internal(reader: &mut Reader, public: SocketAddr) -> Internal {
+    let mut section = reader.section("internal");
+    let listen = section.or("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 8002)));
+    // Port 0 is another one each time.
+    if listen == public && listen.port() != 0 {
+        section.error("listen", "is the address of server.listen; the two need one each");
+    }
     section.finish();
-    file.map(|file| Database { file })
+    Internal { listen }
+}
+
+/// Whose pages may call us from a browser, beside those of `server.public_url`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cors {
+    /// `scheme://host[:port]`, written as browsers send it.
+    pub origins: Vec<String>,
+}
+
+pub(super) fn cors(reader: &mut Reader) -> Cors {
+    let mut section = reader.section("cors");
+    let origins: Vec<Origin> = section.or("origins", Vec::new());
+    section.finish();
+    Cors { origins: origins.into_iter().map(|Origin(origin)| origin).collect() }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,21 +98,27 @@ pub(super) fn jwks(reader: &mut Reader) -> Jwks {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sessions {
-    pub secret: RefreshSecret,
     /// A session not refreshed for this long ends.
     pub idle_lifetime: i64,
     /// A session ends this long after its login, however it is used.
     pub lifetime: i64,
     /// How long the last refresh may be repeated with the same result.
     pub refresh_grace: i64,
+    /// Live sessions that one user may have; a further login ends the oldest.
+    pub max_per_user: u32,
 }
 
-pub(super) fn sessions(reader: &mut Reader, folder: &Path, access_lifetime: i64) -> Option<Sessions> {
+pub(super) fn sessions(reader: &mut Reader, access_lifetime: i64) -> Sessions {
     let mut section = reader.section("sessions");
-    let secret = refresh_secret(&mut section, folder);
+    section.moved("secret", "secrets.current");
+    section.moved("secret_file", "secrets.current_file");
     let idle_lifetime = span(&mut section, "idle_lifetime", "7d", ("1m", "3650d"));
     let lifetime = span(&mut section, "lifetime", "30d", ("1m", "3650d"));
-    let refresh_grace = span(&mut section, "refresh_grace", "10s", ("0s", "1m"));
+    let refresh_grace = span(&mut section, "refresh_grace", "30s", ("10s", "5m"));
+    let max_per_user = section.or("max_per_user", 50);
+    if !(1..=1000).contains(&max_per_user) {
+        section.error("max_per_user", "expected 1 to 1000");
+    }
     if lifetime < idle_lifetime {
         section.error("lifetime", "is shorter than sessions.idle_lifetime");
     }
@@ -118,7 +126,7 @@ pub(super) fn sessions(reader: &mut Reader, folder: &Path, access_lifetime: i64)
         section.error("idle_lifetime", "is shorter than tokens.access_lifetime");
     }
     section.finish();
-    secret.map(|secret| Sessions { secret, idle_lifetime, lifetime, refresh_grace })
+    Sessions { idle_lifetime, lifetime, refresh_grace, max_per_user }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +142,28 @@ pub(super) fn cookies(reader: &mut Reader) -> Cookies {
     cookies
 }
 
+/// What a new password must be; one that is checked may be older than the policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passwords {
+    /// In characters.
+    pub min_length: usize,
+    /// Of zxcvbn, 0 to 4.
+    pub min_score: u8,
+}
+
+pub(super) fn passwords(reader: &mut Reader) -> Passwords {
+    let mut section = reader.section("passwords");
+    let (min_length, min_score): (u32, u32) = (section.or("min_length", 12), section.or("min_score", 3));
+    if !(8..=64).contains(&min_length) {
+        section.error("min_length", "expected 8 to 64");
+    }
+    if min_score > 4 {
+        section.error("min_score", "expected 0 to 4");
+    }
+    section.finish();
+    Passwords { min_length: min_length as usize, min_score: min_score.min(4) as u8 }
+}
+
 /// Argon2id with one lane (RFC 9106).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hashing {
@@ -146,6 +176,10 @@ pub struct Hashing {
     /// What the hashing threads may take together; the machine's available memory if absent.
     pub max_memory_kib: Option<u32>,
 }
+
+/// The most that a hash may cost, whether we make it or find it stored.
+pub const MAX_HASH_MEMORY_KIB: u32 = 1024 * 1024;
+pub const MAX_HASH_PASSES: u32 = 100;
 
 /// What OWASP's Password Storage Cheat Sheet holds equivalent for Argon2id with one lane: (KiB, passes).
 const OWASP_MINIMUM: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
@@ -166,11 +200,11 @@ pub(super) fn hashing(reader: &mut Reader) -> Hashing {
         );
         section.error("memory_kib", message);
     }
-    if memory_kib > 4 * 1024 * 1024 {
-        section.error("memory_kib", "expected at most 4194304 (4 GiB)");
+    if memory_kib > MAX_HASH_MEMORY_KIB {
+        section.error("memory_kib", format!("expected at most {MAX_HASH_MEMORY_KIB} (1 GiB)"));
     }
-    if passes > 100 {
-        section.error("passes", "expected at most 100");
+    if passes > MAX_HASH_PASSES {
+        section.error("passes", format!("expected at most {MAX_HASH_PASSES}"));
     }
     if !(1..=64).contains(&hashing.threads) {
         section.error("threads", "expected 1 to 64");
@@ -210,11 +244,24 @@ pub(super) fn log(reader: &mut Reader) -> Log {
         }
     };
     let level: String = section.or("level", "info".into());
-    if tracing_subscriber::EnvFilter::builder().parse(&level).is_err() {
-        section.error("level", r#"expected a level such as "info", or a filter such as "info,sqlx=warn""#);
+    if !is_log_filter(&level) {
+        let expected = "expected off, error, warn, info, debug or trace, or target=level pairs such as \"info,sqlx=warn\"";
+        section.error("level", expected);
     }
     section.finish();
     Log { format, level }
+}
+
+/// An unknown word would be taken for the name of a target, and silence everything else.
+fn is_log_filter(text: &str) -> bool {
+    let is_level = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word);
+    let is_target = |name: &str| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_:-.".contains(&b))
+    };
+    text.split(',').all(|directive| match directive.split_once('=') {
+        Some((target, level)) => is_target(target) && is_level(level),
+        None => is_level(directive),
+    })
 }
 
 /// Which permissions each role grants.
@@ -230,8 +277,12 @@ pub(super) fn roles(reader: &mut Reader) -> Roles {
         if !is_name(&name) {
             section.error(&name, "a role is 1 to 64 of a-z, 0-9, '_', '-' and '.'");
         }
+        if permissions.is_empty() {
+            section.error(&name, "grants nothing; name at least one permission");
+        }
         // RFC 6749 §3.3: what a scope token may hold.
-        let is_scope = |p: &String| p.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
+        let is_scope =
+            |p: &String| !p.is_empty() && p.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
         if let Some(odd) = permissions.iter().find(|p| !is_scope(p)) {
             section.error(
                 &name,

@@ -1,6 +1,6 @@
 use super::*;
 
-const SECRET: &str = "[sessions]\nsecret = \"a secret of more than 32 characters\"\n";
+const SECRET: &str = "[secrets]\ncurrent = \"a secret of more than 32 characters\"\n";
 
 fn read(text: &str, env: &[(&str, &str)]) -> Loaded {
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -24,11 +24,16 @@ fn finding(text: &str, env: &[(&str, &str)]) -> String {
 fn without_a_word_the_defaults_hold() {
     let settings = settings("", &[]);
     assert_eq!(settings.server.listen.to_string(), "127.0.0.1:8001");
-    assert_eq!(settings.database.file, Path::new("/etc/countersign/issuer.db"));
+    assert_eq!(settings.database.url.file(), Some(Path::new("/etc/countersign/issuer.db")));
+    assert_eq!(settings.database.max_connections, 10);
+    assert_eq!(settings.internal.listen.to_string(), "127.0.0.1:8002");
+    assert_eq!(settings.cors.origins, [""; 0]);
+    assert_eq!((settings.passwords.min_length, settings.passwords.min_score), (12, 3));
     assert_eq!(settings.tokens.issuer, "user_service");
     assert_eq!(settings.tokens.audience, "trading_platform");
     assert_eq!((settings.tokens.access_lifetime, settings.tokens.clock_skew), (900, 30));
     assert_eq!((settings.sessions.idle_lifetime, settings.sessions.lifetime), (604_800, 2_592_000));
+    assert_eq!((settings.sessions.refresh_grace, settings.sessions.max_per_user), (30, 50));
     assert_eq!((settings.hashing.memory_kib, settings.hashing.passes), (19_456, 2));
     assert!(settings.cookies.secure);
     assert!(settings.roles.knows("user") && settings.roles.knows("admin"));
@@ -59,10 +64,7 @@ fn what_is_wrong_is_told_with_file_key_and_reason() {
             "tokens.issuer: expected a string, neither empty nor with control characters",
         ),
         ("[cookies]\nsecure = \"yes\"", "cookies.secure: expected true or false"),
-        (
-            "[database]\nurl = \"postgres://u:hunter2@h/d\"",
-            "database.url: expected a sqlite: URL; \"postgres\" databases are not supported",
-        ),
+        ("[database]\nurl = \"mysql://u:hunter2@h/d\"", "database.url: expected a sqlite: or postgres: URL"),
         (
             "[database]\nurl = \"sqlite::memory:\"",
             "database.url: expected sqlite: and the path of a file, such as \"sqlite:issuer.db\"",
@@ -75,22 +77,40 @@ fn what_is_wrong_is_told_with_file_key_and_reason() {
             "[hashing]\npasses = 1",
             "hashing.memory_kib: 19456 KiB with 1 passes is below OWASP's minimum for Argon2id (19456 KiB with 2 passes)",
         ),
+        ("[hashing]\nmemory_kib = 1048577", "hashing.memory_kib: expected at most 1048576 (1 GiB)"),
+        ("[hashing]\npasses = 101", "hashing.passes: expected at most 100"),
+        ("[passwords]\nmin_length = 7", "passwords.min_length: expected 8 to 64"),
+        ("[passwords]\nmin_score = 5", "passwords.min_score: expected 0 to 4"),
+        ("[sessions]\nmax_per_user = 0", "sessions.max_per_user: expected 1 to 1000"),
+        ("[sessions]\nrefresh_grace = \"9s\"", "sessions.refresh_grace: expected 10s to 5m"),
+        ("[sessions]\nsecret = \"hunter2\"", "sessions.secret: moved to secrets.current"),
+        ("[sessions]\nsecret_file = \"x\"", "sessions.secret_file: moved to secrets.current_file"),
+        (
+            "[internal]\nlisten = \"127.0.0.1:8001\"",
+            "internal.listen: is the address of server.listen; the two need one each",
+        ),
+        (
+            "[server]\npublic_url = \"https://login.example.com/auth\"",
+            "server.public_url: expected an http or https URL without path or query, such as \"https://login.example.com\"",
+        ),
+        (
+            "[cors]\norigins = [\"*\"]",
+            "cors.origins: expected a list of origins without path, such as [\"https://app.example.com\", \"http://localhost:3000\"], found array",
+        ),
         ("[hashing]\nthreads = 0", "hashing.threads: expected 1 to 64"),
         (
             "[hashing]\nqueue = -1",
             "hashing.queue: expected a whole number from 0 to 4294967295, found integer",
         ),
         ("[log]\nformat = \"xml\"", "log.format: expected \"auto\", \"text\" or \"json\""),
-        (
-            "[log]\nlevel = \"=\"",
-            "log.level: expected a level such as \"info\", or a filter such as \"info,sqlx=warn\"",
-        ),
         ("[roles]\nuser = \"x\"", "roles.user: expected a list of strings"),
         (
             "[roles]\nuser = [\"a b\"]",
             "roles.user: \"a b\" cannot be a permission: printable ASCII without spaces or quotes",
         ),
-        ("[roles]\n\"a,b\" = []", "roles.a,b: a role is 1 to 64 of a-z, 0-9, '_', '-' and '.'"),
+        ("[roles]\nuser = [\"\"]", "roles.user: expected a list of strings"),
+        ("[roles]\nuser = []", "roles.user: grants nothing; name at least one permission"),
+        ("[roles]\n\"a,b\" = [\"x\"]", "roles.a,b: a role is 1 to 64 of a-z, 0-9, '_', '-' and '.'"),
         ("[[keys]]\nkid = \"a\"\nfile = \"a.pem\"", "keys[0].sign_from: is required"),
         (
             "[[keys]]\nkid = \"a/b\"\nfile = \"a\"\nsign_from = 2026-01-01T00:00:00Z",
@@ -200,25 +220,25 @@ fn a_secret_comes_from_one_place_and_is_never_shown() {
     std::fs::write(folder.path().join("short"), "hunter2").unwrap();
     std::fs::write(folder.path().join("raw"), [0xff; 32]).unwrap();
 
-    let inline = load(&format!("[sessions]\nsecret = \"{long}\""), &[]).settings.unwrap();
-    let from_file = load("[sessions]\nsecret_file = \"good\"", &[]).settings.unwrap();
-    assert_eq!(inline.sessions.secret, from_file.sessions.secret);
+    let inline = load(&format!("[secrets]\ncurrent = \"{long}\""), &[]).settings.unwrap();
+    let from_file = load("[secrets]\ncurrent_file = \"good\"", &[]).settings.unwrap();
+    assert_eq!(inline.secrets, from_file.secrets);
     assert!(!format!("{inline:?}").contains("0123456789"));
-    assert!(load("[sessions]\nsecret_file = \"raw\"", &[]).settings.is_some());
+    assert!(load("[secrets]\ncurrent_file = \"raw\"", &[]).settings.is_some());
     // The environment decides alone, whichever of the two the file sets.
-    let over = [("COUNTERSIGN_SESSIONS__SECRET", long)];
-    assert!(load("[sessions]\nsecret_file = \"missing\"", &over).settings.is_some());
+    let over = [("COUNTERSIGN_SECRETS__CURRENT", long)];
+    assert!(load("[secrets]\ncurrent_file = \"missing\"", &over).settings.is_some());
 
     for (text, expected) in [
-        ("", "sessions.secret_file: is required"),
+        ("", "secrets.current_file: is required"),
         (
-            "[sessions]\nsecret = \"hunter2\"",
-            "sessions.secret: is too short: at least 32 random bytes are needed",
+            "[secrets]\ncurrent = \"hunter2\"",
+            "secrets.current: is too short: at least 32 random bytes are needed",
         ),
-        ("[sessions]\nsecret_file = \"short\"", "sessions.secret_file: is too short"),
-        ("[sessions]\nsecret = \"0123456789abcdef0123456789abcdef\"", "sessions.secret: is too short"),
-        ("[sessions]\nsecret_file = \"missing\"", "cannot be read: No such file"),
-        ("[sessions]\nsecret = \"x\"\nsecret_file = \"good\"", "is set together with secret_file"),
+        ("[secrets]\ncurrent_file = \"short\"", "secrets.current_file: is too short"),
+        ("[secrets]\ncurrent = \"0123456789abcdef0123456789abcdef\"", "secrets.current: is too short"),
+        ("[secrets]\ncurrent_file = \"missing\"", "cannot be read: No such file"),
+        ("[secrets]\ncurrent = \"x\"\ncurrent_file = \"good\"", "is set together with current_file"),
     ] {
         let findings = load(text, &[]).findings;
         let errors: Vec<String> = findings.iter().filter(|f| f.is_error()).map(ToString::to_string).collect();
@@ -236,7 +256,7 @@ fn a_secret_file_open_to_others_is_a_warning() {
     std::fs::write(&secret, "0123456789-0123456789-0123456789").unwrap();
     for (mode, warnings) in [(0o600, 0), (0o400, 0), (0o640, 1), (0o604, 1)] {
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(mode)).unwrap();
-        let loaded = parse(&folder.path().join("x.toml"), "[sessions]\nsecret_file = \"s\"", []);
+        let loaded = parse(&folder.path().join("x.toml"), "[secrets]\ncurrent_file = \"s\"", []);
         assert!(loaded.settings.is_some());
         assert_eq!(loaded.findings.len(), warnings, "{mode:o}: {:?}", loaded.findings);
     }
@@ -246,7 +266,7 @@ fn a_secret_file_open_to_others_is_a_warning() {
 fn lifetimes_have_to_fit_into_each_other() {
     let text = "[tokens]\naccess_lifetime = \"24h\"";
     let with = |sessions: &str| {
-        let text = format!("{text}\n{SECRET}{sessions}");
+        let text = format!("{text}\n{SECRET}[sessions]\n{sessions}");
         parse(Path::new("x.toml"), &text, []).findings.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -276,4 +296,125 @@ fn only_the_keys_change_without_a_restart() {
         &[],
     );
     assert_eq!(before.sections_changed(&after), ["tokens"]);
+}
+
+#[test]
+fn an_unknown_word_in_the_log_level_is_refused() {
+    for level in [
+        "inof",
+        "info,",
+        "",
+        "=",
+        "info,sqlx=",
+        "=warn",
+        "sqlx=loud",
+        "3",
+        "info;sqlx=warn",
+        "a b",
+        "warn, sqlx=info",
+    ] {
+        assert!(
+            finding(&format!("[log]\nlevel = \"{level}\""), &[]).contains("log.level: expected "),
+            "{level}"
+        );
+    }
+    for level in ["off", "trace", "info,sqlx=warn", "warn,countersign_issuer::db=debug"] {
+        assert_eq!(settings(&format!("[log]\nlevel = \"{level}\""), &[]).log.level, level);
+        tracing_subscriber::EnvFilter::builder().parse(level).unwrap();
+    }
+}
+
+#[test]
+fn an_origin_is_written_as_browsers_send_it() {
+    let settings =
+        settings("[cors]\norigins = [\"HTTPS://App.Example.com:443\", \"http://localhost:3000\"]", &[]);
+    assert_eq!(settings.cors.origins, ["https://app.example.com", "http://localhost:3000"]);
+}
+
+#[test]
+fn the_secrets_are_a_ring_without_repetition() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c"] {
+        std::fs::write(
+            folder.path().join(name),
+            name.repeat(64).replace(['a', 'b', 'c'], &format!("{name}-")),
+        )
+        .unwrap();
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(folder.path().join(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let load = |previous: &str| {
+        let text = format!("[secrets]\ncurrent_file = \"a\"\nprevious_files = [{previous}]");
+        parse(&folder.path().join("x.toml"), &text, [])
+    };
+    let ring = load("\"b\", \"c\"").settings.unwrap().secrets;
+    let first = ring.iter().map(|secret| char::from(secret.bytes()[0])).collect::<String>();
+    assert_eq!(first, "abc");
+    for (previous, expected) in [
+        ("\"b\", \"b\"", "two secrets of the ring are equal"),
+        ("\"a\"", "two secrets of the ring are equal"),
+        ("\"d\"", "cannot be read"),
+        ("\"b\",\"b\",\"b\",\"b\",\"b\",\"b\",\"b\",\"b\"", "expected at most 7 files"),
+    ] {
+        let loaded = load(previous);
+        assert_eq!(loaded.settings, None);
+        let finding = loaded.findings[0].to_string();
+        assert!(finding.contains("secrets.previous_files: ") && finding.contains(expected), "{finding}");
+    }
+}
+
+#[test]
+fn a_password_of_postgresql_is_used_and_never_shown() {
+    use secrecy::ExposeSecret as _;
+    let reached = |text: &str, env: &[(&str, &str)]| match settings(text, env).database.url {
+        DatabaseUrl::Postgres(url) => url,
+        other => panic!("{other:?}"),
+    };
+    let with_both =
+        "[database]\nurl = \"postgresql://issuer@db.example:5433/logins?sslmode=require&search_path=a%2Cb\"";
+    for (text, env, expected) in [
+        (
+            "[database]\nurl = \"postgres://issuer:h%40nter2@db.example:5433/logins\"",
+            &[][..],
+            "postgres://issuer:h%40nter2@db.example:5433/logins",
+        ),
+        (with_both, &[], "postgresql://issuer@db.example:5433/logins?sslmode=require&search_path=a%2Cb"),
+        (
+            with_both,
+            &[("COUNTERSIGN_DATABASE__PASSWORD", "h@nter2/?")],
+            "postgresql://issuer:h%40nter2%2F%3F@db.example:5433/logins?sslmode=require&search_path=a%2Cb",
+        ),
+    ] {
+        let url = reached(text, env);
+        assert_eq!(url.expose().expose_secret(), expected);
+        assert_eq!(url.to_string(), "db.example:5433/logins");
+        assert!(!format!("{url:?}").contains("nter2"));
+    }
+    assert_eq!(reached("[database]\nurl = \"postgres://u@h/d\"", &[]).to_string(), "h:5432/d");
+}
+
+#[test]
+fn a_wrong_url_of_postgresql_is_told_without_its_password() {
+    for (lines, expected) in [
+        ("url = \"postgres://u:hunter2@h\"", "database.url: expected postgres://user@host:port/name"),
+        ("url = \"postgres://:hunter2@h/d\"", "database.url: expected postgres://user@host:port/name"),
+        ("url = \"postgres://u:hunter2@h:x/d\"", "database.url: expected postgres://user@host:port/name"),
+        ("url = \"postgres:u:hunter2@h/d\"", "database.url: expected postgres://user@host:port/name"),
+        ("url = \"postgres://u@h/d?password=hunter2\"", "database.url: \"password\" cannot be set here"),
+        (
+            "url = \"postgres://u:x@h/d\"\npassword = \"hunter2\"",
+            "database.password: is set beside a password",
+        ),
+        ("url = \"postgres://u@h/d\"\nmax_connections = 1", "database.max_connections: expected 2 to 200"),
+        (
+            "url = \"postgres://u@h/d\"\npassword_file = \"gone\"",
+            "database.password_file: /etc/countersign/gone cannot be read",
+        ),
+    ] {
+        let finding = finding(&format!("[database]\n{lines}"), &[]);
+        assert!(finding.contains(expected) && !finding.contains("hunter2"), "{finding}");
+    }
+    let loaded = read("[database]\npassword = \"hunter2\"\nmax_connections = 5", &[]);
+    assert!(loaded.settings.is_some());
+    assert_eq!(loaded.findings.len(), 2);
 }

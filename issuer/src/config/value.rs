@@ -8,6 +8,7 @@ use std::str::FromStr;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use toml::Value;
+use url::Url;
 
 /// A value of a configuration key.
 pub(super) trait Setting: Sized {
@@ -93,6 +94,15 @@ impl Item for String {
     const LIST: &'static str = "a list of strings";
 }
 
+impl Item for PathBuf {
+    const LIST: &'static str = "a list of paths";
+}
+
+impl Item for Origin {
+    const LIST: &'static str =
+        r#"a list of origins without path, such as ["https://app.example.com", "http://localhost:3000"]"#;
+}
+
 impl Item for Network {
     const LIST: &'static str = r#"a list of addresses or blocks, such as ["127.0.0.1", "10.0.0.0/8"]"#;
 }
@@ -151,7 +161,7 @@ impl Setting for Instant {
     }
 }
 
-/// The base under which clients reach the issuer: scheme, host, optional port and path, no trailing slash.
+/// The base under which clients reach the issuer: scheme, host and optional port, no trailing slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl {
     url: String,
@@ -177,18 +187,31 @@ impl PublicUrl {
 
 impl Setting for PublicUrl {
     const EXPECTED: &'static str =
-        r#"an http or https URL without query, such as "https://login.example.com""#;
+        r#"an http or https URL without path or query, such as "https://login.example.com""#;
 
     fn from_text(text: &str) -> Option<Self> {
-        let uri: http::Uri = text.parse().ok()?;
-        let scheme = uri.scheme_str().filter(|s| matches!(*s, "http" | "https"))?;
-        let authority = uri.authority().filter(|a| !a.as_str().contains('@'))?.as_str();
-        if uri.query().is_some() || text.contains('#') {
+        let url = text.strip_suffix('/').unwrap_or(text);
+        let Origin(origin) = Origin::from_text(url)?;
+        Some(Self { url: url.to_owned(), origin })
+    }
+}
+
+/// Scheme, host and port as a browser sends them in `Origin` (RFC 6454 §6.2): lower case, in ASCII, without the
+/// port that the scheme implies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Origin(pub(super) String);
+
+impl Setting for Origin {
+    const EXPECTED: &'static str = r#"an origin without path, such as "https://app.example.com""#;
+
+    fn from_text(text: &str) -> Option<Self> {
+        let (_, host) = text.split_once("://")?;
+        // What the parser would take for more than a host, or silently mend.
+        if host.contains(|c: char| matches!(c, '/' | '?' | '#' | '@' | '\\' | '*') || c <= ' ') {
             return None;
         }
-        let default_port = if scheme == "https" { ":443" } else { ":80" };
-        let host = authority.strip_suffix(default_port).unwrap_or(authority).to_ascii_lowercase();
-        Some(Self { url: text.trim_end_matches('/').to_owned(), origin: format!("{scheme}://{host}") })
+        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+        Some(Self(url.origin().ascii_serialization()))
     }
 }
 
@@ -255,14 +278,36 @@ mod tests {
         let cases = [
             ("http://localhost:8080", "http://localhost:8080"),
             ("https://Login.Example.com/", "https://login.example.com"),
-            ("https://login.example.com:443/auth", "https://login.example.com"),
+            ("https://login.example.com:443", "https://login.example.com"),
+            ("https://bücher.example:8443", "https://xn--bcher-kva.example:8443"),
+            ("http://[::1]:3000", "http://[::1]:3000"),
         ];
         for (url, origin) in cases {
             assert_eq!(PublicUrl::from_text(url).unwrap().origin(), origin);
         }
-        for url in ["", "localhost:8080", "ftp://a", "http://a?b", "http://user@a", "/path"] {
+        for url in [
+            "",
+            "localhost:8080",
+            "ftp://a",
+            "http://a?b",
+            "http://user@a",
+            "/path",
+            "https://a/auth",
+            "https://a//",
+            "http://a#",
+            "https:a",
+            "http://",
+            "http://a:99999",
+            "https://*.a",
+            "*",
+            "null",
+            "http:\\\\a",
+            "http://a b",
+        ] {
             assert!(PublicUrl::from_text(url).is_none(), "{url}");
+            assert!(Origin::from_text(url).is_none(), "{url}");
         }
+        assert!(Origin::from_text("https://a/").is_none());
     }
 
     #[test]

@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn only_trusted_proxies_are_believed() {
-        let text = "[server]\ntrusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\n[sessions]\nsecret = \"0123456789 0123456789 0123456789\"";
+        let text = "[server]\ntrusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\n[secrets]\ncurrent = \"0123456789 0123456789 0123456789\"";
         let settings = config::parse("x.toml".as_ref(), text, []).settings.unwrap();
         let cases = [
             ("127.0.0.1", &["203.0.113.9"][..], "203.0.113.9"),

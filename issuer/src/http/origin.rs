@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn only_our_own_pages_may_use_the_cookie() {
-        let text = "[server]\npublic_url = \"https://trade.example\"\n[sessions]\nsecret = \"0123456789 0123456789 0123456789\"";
+        let text = "[server]\npublic_url = \"https://trade.example\"\n[secrets]\ncurrent = \"0123456789 0123456789 0123456789\"";
         let public_url = config::parse("x.toml".as_ref(), text, []).settings.unwrap().server.public_url;
         let cases = [
             (None, None, true),

@@ -87,7 +87,7 @@ fn answer(
     user: Option<UserBody>,
 ) -> Response {
     let token = RefreshToken { session_id: session.id.clone(), counter: session.counter };
-    let token = token.sign(&app.settings.sessions.secret);
+    let token = token.sign(&app.settings.secrets.current);
     let max_age = session.persistent.then(|| session.refreshable_until().saturating_sub(app.clock.now()));
     let cookie = refresh_cookie::set(&token, max_age, app.settings.cookies.secure);
     let body = TokenBody {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::grant::{self, Delivery};
-use super::{Forged, Lifetimes, Outcome, RefreshToken, Refusal, Session, judge, store};
+use super::{Lifetimes, Outcome, RefreshToken, Refusal, Session, judge, store};
 use crate::app::App;
 use crate::http::{ApiError, Caller, Client, JsonOrEmpty, origin, refresh_cookie, rfc3339};
 
@@ -47,9 +47,10 @@ fn presented(app: &App, headers: &HeaderMap, body: Option<String>) -> Result<Pre
         }
         (None, None) => return Err(Reject::Missing.into()),
     };
-    match RefreshToken::verify(&text, &app.settings.sessions.secret) {
-        Ok(token) => Ok(Presented { token, delivery }),
-        Err(Forged) => Err(refused(app, &Refusal::Unknown)),
+    let token = app.settings.secrets.iter().find_map(|secret| RefreshToken::verify(&text, secret).ok());
+    match token {
+        Some(token) => Ok(Presented { token, delivery }),
+        None => Err(refused(app, &Refusal::Unknown)),
     }
 }
 

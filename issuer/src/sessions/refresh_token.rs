@@ -3,10 +3,11 @@
 
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
-use crate::config::RefreshSecret;
+use crate::config::Secret;
 
 const VERSION: &str = "v1";
 
@@ -24,7 +25,7 @@ pub struct Forged;
 
 impl RefreshToken {
     /// The token as a client holds it.
-    pub fn sign(&self, secret: &RefreshSecret) -> String {
+    pub fn sign(&self, secret: &Secret) -> String {
         let body = format!("{VERSION}.{}.{}", self.session_id, self.counter);
         let mac = mac(&body, secret).finalize().into_bytes();
         format!("{body}.{}", Base64UrlUnpadded::encode_string(&mac))
@@ -34,7 +35,7 @@ impl RefreshToken {
     ///
     /// # Errors
     /// [`Forged`] for anything that [`RefreshToken::sign`] would not write, to the byte.
-    pub fn verify(text: &str, secret: &RefreshSecret) -> Result<Self, Forged> {
+    pub fn verify(text: &str, secret: &Secret) -> Result<Self, Forged> {
         let (body, tag) = text.rsplit_once('.').ok_or(Forged)?;
         let mut expected = [0; 32];
         let tag = Base64UrlUnpadded::decode(tag, &mut expected).map_err(|_| Forged)?;
@@ -50,8 +51,12 @@ impl RefreshToken {
     }
 }
 
-fn mac(body: &str, secret: &RefreshSecret) -> Hmac<Sha256> {
-    let mut mac = Hmac::<Sha256>::new(secret.block().into());
+fn mac(body: &str, secret: &Secret) -> Hmac<Sha256> {
+    // A secret of any length, condensed to a block, as HMAC does with long keys (RFC 2104 §2).
+    let mut block = Zeroizing::new([0; 64]);
+    let (key, _padding) = block.split_at_mut(32);
+    key.copy_from_slice(&Sha256::digest(secret.bytes()));
+    let mut mac = Hmac::<Sha256>::new((&*block).into());
     // Names the purpose, so that the secret cannot be made to sign anything else.
     mac.update(b"countersign refresh token\0");
     mac.update(body.as_bytes());
@@ -64,8 +69,8 @@ mod tests {
 
     use super::*;
 
-    fn secret() -> RefreshSecret {
-        RefreshSecret::new(&[7; 32])
+    fn secret() -> Secret {
+        Secret::new(&[7; 32])
     }
 
     fn token() -> RefreshToken {
@@ -81,7 +86,7 @@ mod tests {
 
     #[test]
     fn another_secret_refuses_it() {
-        let text = token().sign(&RefreshSecret::new(&[8; 32]));
+        let text = token().sign(&Secret::new(&[8; 32]));
         assert_eq!(RefreshToken::verify(&text, &secret()), Err(Forged));
     }
 

@@ -129,7 +129,7 @@ async fn a_bad_configuration_is_refused_and_the_one_in_force_stays() {
         (good.split("[[keys]]").next().unwrap().to_owned(), "keys: there is no key"),
         (format!("{good}siign_from = 1\n"), "keys[0].siign_from: unknown key"),
         ("not toml".to_owned(), "line 1"),
-        (String::new(), "sessions.secret_file: is required"),
+        (String::new(), "secrets.current_file: is required"),
     ];
     for (count, (text, expected)) in cases.iter().enumerate() {
         app.folder.write("countersign.toml", text);
@@ -182,8 +182,7 @@ async fn a_key_in_force_leaves_only_by_being_revoked_or_retired() {
 async fn other_changes_wait_for_a_restart_and_are_named() {
     let app = TestApp::new().await;
     let text = std::fs::read_to_string(app.folder.config()).unwrap();
-    let text =
-        text.replace("[sessions]", "[tokens]\nissuer = \"other\"\naccess_lifetime = \"1h\"\n[sessions]");
+    let text = text.replace("[secrets]", "[tokens]\nissuer = \"other\"\naccess_lifetime = \"1h\"\n[secrets]");
     app.folder.write("countersign.toml", &format!("{text}{}", key_lines("two", NOON + 600)));
     assert_eq!(app.reloader().reload().unwrap().needs_restart, ["tokens"]);
     assert_eq!(published(&app).await, ["one", "two"]);

@@ -76,7 +76,7 @@ async fn a_retry_within_the_grace_gets_the_current_token_again() {
     let app = TestApp::new().await;
     let ada = app.registered("ada@example.com").await;
     let first = refresh_token(&app.refresh(&ada.refresh_token).await);
-    app.pass(10);
+    app.pass(30);
     let again = app.refresh(&ada.refresh_token).await.expect(StatusCode::OK);
     assert_eq!(refresh_token(&again), first);
     app.refresh(&first).await.expect(StatusCode::OK);
@@ -87,7 +87,7 @@ async fn a_retry_after_the_grace_is_reuse_and_ends_the_session() {
     let app = TestApp::new().await;
     let ada = app.registered("ada@example.com").await;
     let current = refresh_token(&app.refresh(&ada.refresh_token).await);
-    app.pass(11);
+    app.pass(31);
     let answer = app.refresh(&ada.refresh_token).await.refused(401, "refresh_reused");
     assert!(answer.set_cookie().unwrap().1.contains("Max-Age=0"));
     // Whoever holds the current token is out as well, and so is the access token here.
@@ -194,10 +194,25 @@ async fn what_we_did_not_sign_is_refused() {
 async fn another_secret_ends_every_session() {
     let app = TestApp::new().await;
     let ada = app.registered("ada@example.com").await;
-    app.folder.write("refresh.secret", "another secret, as after a leak of the first");
-    let secret = app.folder.settings().sessions.secret;
-    let app = app.restarted(|settings| settings.sessions.secret = secret).await;
+    app.folder.write("current.secret", "another secret, as after a leak of the first");
+    let secrets = app.folder.settings().secrets;
+    let app = app.restarted(|settings| settings.secrets = secrets).await;
     app.refresh(&ada.refresh_token).await.refused(401, "refresh_invalid");
+}
+
+#[tokio::test]
+async fn a_secret_that_was_replaced_ends_no_session() {
+    let app = TestApp::new().await;
+    let ada = app.registered("ada@example.com").await;
+    std::fs::rename(app.folder.path("current.secret"), app.folder.path("previous.secret")).unwrap();
+    app.folder.write("current.secret", "another secret, from which tokens are made now");
+    let text = std::fs::read_to_string(app.folder.config()).unwrap();
+    let line = "current_file = \"current.secret\"\n";
+    let both = format!("{line}previous_files = [\"previous.secret\"]\n");
+    app.folder.write("countersign.toml", &text.replace(line, &both));
+    let secrets = app.folder.settings().secrets;
+    let app = app.restarted(|settings| settings.secrets = secrets).await;
+    app.refresh(&ada.refresh_token).await.expect(StatusCode::OK);
 }
 
 #[tokio::test]

@@ -46,9 +46,9 @@ impl Folder {
         let folder = Self(tempfile::tempdir().unwrap());
         folder.write("one.pem", &pem(1));
         folder.write("two.pem", &pem(2));
-        folder.write("refresh.secret", "the refresh secret of these tests only");
+        folder.write("current.secret", "the current secret of these tests only");
         let text = "[server]\npublic_url = \"https://trade.example\"\ntrusted_proxies = [\"127.0.0.1\"]\n\
-                    [sessions]\nsecret_file = \"refresh.secret\"\n";
+                    [secrets]\ncurrent_file = \"current.secret\"\n";
         folder.write("countersign.toml", &format!("{text}{more}{}", key_lines("one", NOON - 86_400)));
         folder
     }
