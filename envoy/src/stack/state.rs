@@ -137,7 +137,7 @@ impl State {
         if !config.exists() {
             write(&config, &issuer_config(ports, times)?)?;
         }
-        let secret = config.with_file_name("refresh.secret");
+        let secret = config.with_file_name("current.secret");
         if !secret.exists() {
             write_secret(&secret, &random_hex::<32>()?)?;
         }

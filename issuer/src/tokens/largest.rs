@@ -52,7 +52,7 @@ mod tests {
     use crate::config;
 
     fn settings(roles: &str) -> Settings {
-        let text = format!("[sessions]\nsecret = \"0123456789-0123456789-0123456789\"\n[roles]\n{roles}");
+        let text = format!("[secrets]\ncurrent = \"0123456789-0123456789-0123456789\"\n[roles]\n{roles}");
         let loaded = config::parse("x.toml".as_ref(), &text, []);
         loaded.settings.unwrap_or_else(|| panic!("{:?}", loaded.findings))
     }

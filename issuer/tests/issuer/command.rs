@@ -134,22 +134,22 @@ fn serve_refuses_what_check_refuses() {
         (good.replace("one.pem", "."), "keys[0].file: key \"one\": "),
         (good.replace("one.pem", "."), " is a directory"),
         (good.replace("one.pem", "gone.pem"), "gone.pem cannot be read: No such file"),
-        (good.replace("[sessions]", "[hashing]\nmemory_kib = 1024\n[sessions]"), "below OWASP's minimum"),
+        (good.replace("[secrets]", "[hashing]\nmemory_kib = 1024\n[secrets]"), "below OWASP's minimum"),
         (
-            good.replace("[sessions]", "[hashing]\nmax_memory_kib = 19455\n[sessions]"),
+            good.replace("[secrets]", "[hashing]\nmax_memory_kib = 19455\n[secrets]"),
             "need 19456 KiB, and 19455 KiB are available",
         ),
         (
-            good.replace("[sessions]", "[hashing]\nmemory_kib = 4194304\nthreads = 64\n[sessions]"),
-            "hashing.threads: 64 threads of 4194304 KiB",
+            good.replace("[secrets]", "[hashing]\nmemory_kib = 1048576\nthreads = 64\n[secrets]"),
+            "hashing.threads: 64 threads of 1048576 KiB",
         ),
-        (good.replace("[sessions]", "[database]\nurl = \"sqlite:.\"\n[sessions]"), "database.url: "),
+        (good.replace("[secrets]", "[database]\nurl = \"sqlite:.\"\n[secrets]"), "database.url: "),
         (
-            good.replace("[sessions]", "[database]\nurl = \"sqlite:one.pem\"\n[sessions]"),
+            good.replace("[secrets]", "[database]\nurl = \"sqlite:one.pem\"\n[secrets]"),
             "file is not a database",
         ),
         (
-            good.replace("[sessions]", &format!("[roles]\nking = [\"{}\"]\n[sessions]", "x".repeat(6000))),
+            good.replace("[secrets]", &format!("[roles]\nking = [\"{}\"]\n[secrets]", "x".repeat(6000))),
             "roles: someone with every role can get a token of ",
         ),
         (good.replace("127.0.0.1:0", "203.0.113.1:1"), "cannot listen on 203.0.113.1:1"),
@@ -204,7 +204,7 @@ fn a_generated_key_is_private_and_never_overwritten() {
     // What it prints is what the configuration needs.
     folder.write(
         "countersign.toml",
-        &format!("[sessions]\nsecret = \"0123456789-0123456789-0123456789\"\n{}", made.out),
+        &format!("[secrets]\ncurrent = \"0123456789-0123456789-0123456789\"\n{}", made.out),
     );
     assert_eq!(run(&folder, &["check"]).code, 0);
 }

@@ -213,6 +213,21 @@ async fn another_secret_ends_every_session() {
 }
 
 #[tokio::test]
+async fn a_secret_that_was_replaced_ends_no_session() {
+    let app = TestApp::new().await;
+    let ada = app.registered("ada@example.com").await;
+    std::fs::rename(app.folder.path("current.secret"), app.folder.path("previous.secret")).unwrap();
+    app.folder.write("current.secret", "another secret, from which tokens are made now");
+    let text = std::fs::read_to_string(app.folder.config()).unwrap();
+    let line = "current_file = \"current.secret\"\n";
+    let both = format!("{line}previous_files = [\"previous.secret\"]\n");
+    app.folder.write("countersign.toml", &text.replace(line, &both));
+    let secrets = app.folder.settings().secrets;
+    let app = app.restarted(|settings| settings.secrets = secrets).await;
+    app.refresh(&ada.refresh_token).await.expect(StatusCode::OK);
+}
+
+#[tokio::test]
 async fn sessions_that_have_ended_are_swept_out() {
     let app = TestApp::new().await;
     let old = app.registered("ada@example.com").await;
