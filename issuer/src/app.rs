@@ -30,7 +30,7 @@ pub struct Parts {
 
 impl App {
     /// # Errors
-    /// [`HashError`] if the hashing threads cannot start.
+    /// [`HashError`] if the configured cost does not work or the hashing threads cannot start.
     pub fn new(
         settings: Settings,
         clock: Clock,
@@ -39,7 +39,7 @@ impl App {
         keys: Arc<LiveKeys>,
     ) -> Result<Self, HashError> {
         let hashing = &settings.hashing;
-        let hasher = Hasher::start(Cost::from(hashing), hashing.threads, hashing.queue, &entropy)?;
+        let hasher = Hasher::start(Cost::from(hashing), hashing.threads, hashing.queue)?;
         let tokens = &settings.tokens;
         let verifier = Verifier::new(tokens.issuer.clone(), vec![tokens.audience.clone()], tokens.clock_skew);
         let readiness = Readiness::new(db.clone(), &settings.database.file);

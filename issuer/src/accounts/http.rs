@@ -11,7 +11,7 @@ use super::{Email, Name, NewUser, UserBody, parse_phone, store};
 use crate::access;
 use crate::app::App;
 use crate::http::{ApiError, Caller, Check, Client, JsonBody};
-use crate::passwords::Password;
+use crate::passwords::{Password, Policy};
 use crate::sessions::grant;
 
 pub fn routes() -> Router<App> {
@@ -37,12 +37,13 @@ async fn register(
     let email = check.field("email", Email::parse(&body.email));
     let name = check.field("name", Name::parse(&body.name));
     let phone = check.field("phone", body.phone.as_deref().map(parse_phone).transpose());
-    let long_enough = check.field("password", body.password.check_length());
+    let long_enough = check.field("password", body.password.check_length(Policy::default()));
     let (Some(email), Some(name), Some(phone), Some(())) = (email, name, phone, long_enough) else {
         return Err(check.refusal());
     };
     // Only for what has passed so far: this is as costly as a login.
-    let strength = app.hasher.check_strength(body.password.clone(), email.clone(), name.clone()).await?;
+    let (password, policy) = (body.password.clone(), Policy::default());
+    let strength = app.hasher.check_strength(policy, password, email.clone(), name.clone()).await?;
     strength.map_err(|weak| ApiError::invalid_field("password", weak))?;
     let password_hash = app.hasher.hash(body.password, app.entropy.bytes()).await?;
     let roles = vec![access::USER.to_owned()];

@@ -13,7 +13,7 @@ use crate::ambient::{Clock, Entropy, new_id};
 use crate::config::Settings;
 use crate::db;
 use crate::http::rfc3339;
-use crate::passwords::{Cost, Hasher, Password, check_strength};
+use crate::passwords::{Cost, Hasher, Password, Policy, check_strength};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -53,7 +53,8 @@ pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
             let email = parse_email(&email)?;
             let name = Name::parse(&name).map_err(|error| anyhow!("--name {error}"))?;
             let password = if password_stdin { piped_password()? } else { asked_password()? };
-            check_strength(&password, &email, &name).map_err(|error| anyhow!("the password {error}"))?;
+            check_strength(Policy::default(), &password, &email, &name)
+                .map_err(|error| anyhow!("the password {error}"))?;
             block_on(create(&settings, email, name, roles, password))
         }
         Command::List => block_on(list(&settings)),
@@ -109,7 +110,7 @@ async fn create(
     password: Password,
 ) -> anyhow::Result<()> {
     let (clock, entropy) = (Clock::system(), Entropy::system());
-    let hasher = Hasher::start(Cost::from(&settings.hashing), 1, 1, &entropy)?;
+    let hasher = Hasher::start(Cost::from(&settings.hashing), 1, 1)?;
     let password_hash = hasher.hash(password, entropy.bytes()).await?;
     let id = new_id(&clock, &entropy).to_string();
     let new = NewUser { id, email: email.clone(), name, phone: None, password_hash, roles };

@@ -17,7 +17,8 @@ pub use finding::{Finding, Severity};
 pub use secret::RefreshSecret;
 pub(crate) use secret::readable_by_others;
 pub use sections::{
-    Cookies, Database, Hashing, Jwks, KeyLine, Log, LogFormat, Roles, Server, Sessions, Tokens,
+    Cookies, Database, Hashing, Jwks, KeyLine, Log, LogFormat, MAX_HASH_MEMORY_KIB, MAX_HASH_PASSES, Roles,
+    Server, Sessions, Tokens,
 };
 pub(crate) use sections::{LONGEST_KID, is_kid};
 pub(crate) use value::Seconds;

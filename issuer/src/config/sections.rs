@@ -147,6 +147,10 @@ pub struct Hashing {
     pub max_memory_kib: Option<u32>,
 }
 
+/// The most that a hash may cost, whether we make it or find it stored.
+pub const MAX_HASH_MEMORY_KIB: u32 = 1024 * 1024;
+pub const MAX_HASH_PASSES: u32 = 100;
+
 /// What OWASP's Password Storage Cheat Sheet holds equivalent for Argon2id with one lane: (KiB, passes).
 const OWASP_MINIMUM: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
 
@@ -166,11 +170,11 @@ pub(super) fn hashing(reader: &mut Reader) -> Hashing {
         );
         section.error("memory_kib", message);
     }
-    if memory_kib > 4 * 1024 * 1024 {
-        section.error("memory_kib", "expected at most 4194304 (4 GiB)");
+    if memory_kib > MAX_HASH_MEMORY_KIB {
+        section.error("memory_kib", format!("expected at most {MAX_HASH_MEMORY_KIB} (1 GiB)"));
     }
-    if passes > 100 {
-        section.error("passes", "expected at most 100");
+    if passes > MAX_HASH_PASSES {
+        section.error("passes", format!("expected at most {MAX_HASH_PASSES}"));
     }
     if !(1..=64).contains(&hashing.threads) {
         section.error("threads", "expected 1 to 64");

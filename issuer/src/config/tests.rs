@@ -75,6 +75,8 @@ fn what_is_wrong_is_told_with_file_key_and_reason() {
             "[hashing]\npasses = 1",
             "hashing.memory_kib: 19456 KiB with 1 passes is below OWASP's minimum for Argon2id (19456 KiB with 2 passes)",
         ),
+        ("[hashing]\nmemory_kib = 1048577", "hashing.memory_kib: expected at most 1048576 (1 GiB)"),
+        ("[hashing]\npasses = 101", "hashing.passes: expected at most 100"),
         ("[hashing]\nthreads = 0", "hashing.threads: expected 1 to 64"),
         (
             "[hashing]\nqueue = -1",

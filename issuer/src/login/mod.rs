@@ -6,7 +6,7 @@ pub mod http;
 use crate::accounts::{self, Email, User};
 use crate::app::App;
 use crate::http::ApiError;
-use crate::passwords::Password;
+use crate::passwords::{Password, StoredHash};
 
 /// What came of an attempt to log in.
 #[derive(Debug)]
@@ -27,7 +27,8 @@ pub async fn attempt(app: &App, email: &str, password: Password) -> Result<Attem
         Ok(email) => accounts::store::find_for_login(&app.db, &email).await?,
         Err(_) => None,
     };
-    let stored = account.as_ref().map(|(_, hash)| hash.clone());
+    let stored =
+        account.as_ref().map(|(user, hash)| StoredHash { user_id: user.id.clone(), phc: hash.clone() });
     let verification = app.hasher.verify(password.clone(), stored).await?;
     let Some((user, stored)) = account.filter(|_| verification.matches) else { return Ok(Attempt::Wrong) };
     if !user.is_active {

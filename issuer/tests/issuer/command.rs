@@ -139,8 +139,8 @@ fn serve_refuses_what_check_refuses() {
             "need 19456 KiB, and 19455 KiB are available",
         ),
         (
-            good.replace("[sessions]", "[hashing]\nmemory_kib = 4194304\nthreads = 64\n[sessions]"),
-            "hashing.threads: 64 threads of 4194304 KiB",
+            good.replace("[sessions]", "[hashing]\nmemory_kib = 1048576\nthreads = 64\n[sessions]"),
+            "hashing.threads: 64 threads of 1048576 KiB",
         ),
         (good.replace("[sessions]", "[database]\nurl = \"sqlite:.\"\n[sessions]"), "database.url: "),
         (

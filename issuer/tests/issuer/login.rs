@@ -65,9 +65,9 @@ async fn an_unknown_address_costs_a_hash_too() {
     let app = TestApp::new().await;
     app.registered("ada@example.com").await;
     for email in ["ada@example.com", "nobody@example.com"] {
-        let before = app.app.hasher.accepted();
+        let before = app.app.hasher.figures().accepted;
         app.post("/v1/auth/login", json!({"email": email, "password": "wrong wrong wrong"})).await;
-        assert_eq!(app.app.hasher.accepted() - before, 1, "{email}");
+        assert_eq!(app.app.hasher.figures().accepted - before, 1, "{email}");
     }
 }
 
@@ -91,7 +91,7 @@ async fn missing_fields_are_named() {
 }
 
 #[tokio::test]
-async fn a_password_is_hashed_again_when_the_cost_changed() {
+async fn a_password_is_hashed_again_when_the_cost_rises() {
     let app = TestApp::new().await;
     app.registered("ada@example.com").await;
     let stored = async |app: &TestApp| -> String {
@@ -105,6 +105,31 @@ async fn a_password_is_hashed_again_when_the_cost_changed() {
     app.logged_in("ada@example.com").await;
     assert!(stored(&app).await.contains("m=16,t=2,p=1"));
     app.logged_in("ada@example.com").await;
+    // Never downwards.
+    let app = app.restarted(|settings| settings.hashing.passes = 1).await;
+    app.logged_in("ada@example.com").await;
+    assert!(stored(&app).await.contains("m=16,t=2,p=1"));
+}
+
+#[tokio::test]
+async fn a_password_is_the_same_from_every_keyboard() {
+    let app = TestApp::new().await;
+    let password = |text: &str| json!({"email": "ada@example.com", "password": text, "name": "Some One"});
+    let composed = password("tundra-\u{E5}d\u{E4}gio-velvet-97");
+    app.post("/v1/auth/register", composed).await.expect(StatusCode::CREATED);
+    let decomposed = password("tundra-a\u{30A}da\u{308}gio-velvet-\u{FF19}\u{FF17}");
+    app.post("/v1/auth/login", decomposed).await.expect(StatusCode::OK);
+    app.post("/v1/auth/login", password("tundra-adagio-velvet-97")).await.refused(401, "invalid_credentials");
+}
+
+#[tokio::test]
+async fn a_stored_hash_that_cannot_be_used_is_a_wrong_password() {
+    let app = TestApp::new().await;
+    app.registered("ada@example.com").await;
+    sqlx::query("UPDATE users SET password_hash = 'spoiled'").execute(&app.app.db).await.unwrap();
+    let body = json!({"email": "ada@example.com", "password": PASSWORD});
+    app.post("/v1/auth/login", body).await.refused(401, "invalid_credentials");
+    assert_eq!(app.app.hasher.figures().unusable, 1);
 }
 
 #[tokio::test]
