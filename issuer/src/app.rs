@@ -10,7 +10,7 @@ use crate::ambient::{Clock, Ids};
 use crate::config::{Roles, Settings};
 use crate::db::{Db, Readiness};
 use crate::metrics::{Live, Metrics};
-use crate::passwords::{Cost, HashError, Hasher};
+use crate::passwords::{Cost, HashError, Hasher, Policy};
 use crate::secrets::Ring;
 use crate::sessions::grant::Grants;
 use crate::sessions::{self, Callers, RefreshCookie};
@@ -27,6 +27,7 @@ pub struct App {
     pub clock: Clock,
     pub ids: Ids,
     pub hasher: Hasher,
+    pub policy: Policy,
     pub keys: Arc<LiveKeys>,
     pub grants: Grants,
     pub callers: Callers,
@@ -42,7 +43,7 @@ pub struct App {
 
 impl App {
     /// # Errors
-    /// [`HashError`] if the hashing threads cannot start.
+    /// [`HashError`] if the configured cost does not work or the hashing threads cannot start.
     pub fn new(
         settings: &Settings,
         ids: Ids,
@@ -51,7 +52,7 @@ impl App {
         restarts: Arc<AtomicU64>,
     ) -> Result<Self, HashError> {
         let hashing = &settings.hashing;
-        let hasher = Hasher::start(Cost::from(hashing), hashing.threads, hashing.queue, &ids.entropy)?;
+        let hasher = Hasher::start(Cost::from(hashing), hashing.threads, hashing.queue)?;
         let tokens = &settings.tokens;
         let verifier = Verifier::new(tokens.issuer.clone(), vec![tokens.audience.clone()], tokens.clock_skew);
         let origins = Origins::new(&settings.server.public_url, &settings.cors);
@@ -80,6 +81,7 @@ impl App {
             requests.register(registry);
             logins.register(registry);
             refreshes.register(registry);
+            hasher.register(registry);
             db.register(registry);
             registry.register_collector(Box::new(Live { keys: Arc::clone(&keys), clock: clock.clone(), restarts }));
         });
@@ -91,6 +93,7 @@ impl App {
             clock,
             ids,
             hasher,
+            policy: Policy::from(&settings.passwords),
             keys,
             grants,
             callers,

@@ -17,7 +17,7 @@ use crate::ambient::Ids;
 use crate::audit::Kind;
 use crate::config::Roles;
 use crate::db::Db;
-use crate::passwords::{Hasher, Password};
+use crate::passwords::{Hasher, Password, Policy};
 use crate::sessions::grant::{Delivery, Grants, TokenBody};
 use crate::sessions::{Caller, Callers};
 use crate::web::{Check, Client, JsonBody, Problem, Reason, TrustedProxies};
@@ -28,6 +28,7 @@ where
     Db: FromRef<S>,
     Ids: FromRef<S>,
     Hasher: FromRef<S>,
+    Policy: FromRef<S>,
     Grants: FromRef<S>,
     Callers: FromRef<S>,
     Arc<Roles>: FromRef<S>,
@@ -66,6 +67,7 @@ async fn register(
     State(db): State<Db>,
     State(ids): State<Ids>,
     State(hasher): State<Hasher>,
+    State(policy): State<Policy>,
     State(grants): State<Grants>,
     client: Client,
     headers: HeaderMap,
@@ -75,12 +77,12 @@ async fn register(
     let email = check.field("email", Email::parse(&body.email));
     let name = check.field("name", Name::parse(&body.name));
     let phone = check.field("phone", parse_phone(body.phone.as_deref().unwrap_or_default()));
-    let long_enough = check.field("password", body.password.check_length());
+    let long_enough = check.field("password", body.password.check_length(policy));
     let (Some(email), Some(name), Some(phone), Some(())) = (email, name, phone, long_enough) else {
         return Err(check.refusal());
     };
     // Only for what has passed so far: this is as costly as a login.
-    let strength = hasher.check_strength(body.password.clone(), email.clone(), name.clone()).await?;
+    let strength = hasher.check_strength(policy, body.password.clone(), email.clone(), name.clone()).await?;
     strength.map_err(|weak| Problem::invalid_field("password", weak))?;
     let password_hash = hasher.hash(body.password, ids.entropy.bytes()).await?;
     let roles = vec![access::USER.to_owned()];

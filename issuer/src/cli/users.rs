@@ -13,7 +13,7 @@ use crate::ambient::Ids;
 use crate::audit::{self, Event, Kind, Origin};
 use crate::config::Settings;
 use crate::db::{self, Db, Schema, Tx};
-use crate::passwords::{Cost, Hasher, Password, check_strength};
+use crate::passwords::{Cost, Hasher, Password, Policy, check_strength};
 use crate::sessions;
 
 #[derive(Debug, Subcommand)]
@@ -64,7 +64,8 @@ pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
             let email = parse_email(&email)?;
             let name = Name::parse(&name).map_err(|error| anyhow!("--name {error}"))?;
             let password = if password_stdin { piped_password()? } else { asked_password()? };
-            check_strength(&password, &email, &name).map_err(|error| anyhow!("the password {error}"))?;
+            check_strength(Policy::from(&settings.passwords), &password, &email, &name)
+                .map_err(|error| anyhow!("the password {error}"))?;
             block_on(create(&settings, email, name, roles, password))
         }
         Command::List => block_on(list(&settings)),
@@ -130,7 +131,7 @@ async fn create(
     password: Password,
 ) -> anyhow::Result<()> {
     let ids = Ids::system();
-    let hasher = Hasher::start(Cost::from(&settings.hashing), 1, 1, &ids.entropy)?;
+    let hasher = Hasher::start(Cost::from(&settings.hashing), 1, 1)?;
     let password_hash = hasher.hash(password, ids.entropy.bytes()).await?;
     let id = UserId::new(ids.uuid());
     let new = NewUser { id, email: email.clone(), name, phone: None, password_hash, roles };

@@ -4,7 +4,7 @@
 use crate::accounts::{self, Credential, Email, User};
 use crate::ambient::Entropy;
 use crate::db::Db;
-use crate::passwords::{Hasher, Password};
+use crate::passwords::{Hasher, Password, StoredHash};
 use crate::web::Problem;
 
 /// What came of an attempt to log in.
@@ -32,7 +32,10 @@ pub async fn attempt(
         Ok(email) => accounts::store::find_for_login(db.reads(), &email).await?,
         Err(_) => None,
     };
-    let stored = account.as_ref().map(|(_, credential)| credential.password_hash.clone());
+    let stored = account.as_ref().map(|(user, credential)| StoredHash {
+        user_id: user.id.to_string(),
+        phc: credential.password_hash.clone(),
+    });
     let verification = hasher.verify(password.clone(), stored).await?;
     let Some((user, credential)) = account else { return Ok(Attempt::Wrong(None)) };
     if !verification.matches {

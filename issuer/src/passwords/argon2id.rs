@@ -1,12 +1,14 @@
 //! Argon2id (RFC 9106) in PHC strings, computed in memory that the caller keeps. Parameters found in the database
 //! are bounded before they are obeyed, so that no row can exhaust the machine.
 
+use std::hint::black_box;
+
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use crate::config::Hashing;
+use crate::config::{Hashing, MAX_HASH_MEMORY_KIB, MAX_HASH_PASSES};
 
 /// What a hash costs; one lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,37 +25,55 @@ impl From<&Hashing> for Cost {
 
 const OUTPUT_BYTES: usize = 32;
 
-/// The most that a stored hash may ask for.
-const MAX_STORED_KIB: u32 = 1024 * 1024;
-const MAX_STORED_PASSES: u32 = 100;
-
-/// A stored hash that cannot be checked.
-#[derive(Debug, thiserror::Error)]
+/// A hash, or a cost, that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    #[error("not an Argon2id hash in PHC form")]
+    #[error("not a password hash in PHC form")]
     Form,
+    #[error("a scheme that is not known here")]
+    Scheme,
     #[error("its parameters are out of bounds")]
     Bounds,
     #[error("argon2: {0}")]
     Argon2(argon2::Error),
 }
 
+/// An allocation of so many blocks (of 1 KiB) glibc takes from the system and gives back to it; of less, it may keep what
+/// is freed for ever. What is only reserved takes no memory.
+const RETURNED_BLOCKS: usize = 33 * 1024;
+
 /// The working memory of one hashing thread: grows to what a hash needs, and is given back when idle.
-#[derive(Default)]
-pub(super) struct Memory(Vec<Block>);
+#[derive(Debug)]
+pub(super) struct Memory {
+    blocks: Vec<Block>,
+    /// What today's cost needs, in blocks. A cheaper hash is computed in the same memory, since taking memory anew
+    /// would show in its time.
+    usual: usize,
+    filled: u64,
+}
 
 impl Memory {
+    pub(super) fn new(cost: Cost) -> Self {
+        Self { blocks: Vec::new(), usual: cost.params().map_or(0, |params| params.block_count()), filled: 0 }
+    }
+
     fn of(&mut self, params: &Params) -> &mut [Block] {
-        let blocks = params.block_count();
-        if self.0.len() != blocks {
+        let needed = params.block_count().max(self.usual);
+        if self.blocks.len() != needed {
             self.release();
-            self.0 = vec![Block::new(); blocks];
+            self.blocks.reserve_exact(needed.max(RETURNED_BLOCKS));
+            self.blocks.resize(needed, Block::new());
         }
-        &mut self.0
+        &mut self.blocks
     }
 
     pub(super) fn release(&mut self) {
-        self.0 = Vec::new();
+        self.blocks = Vec::new();
+    }
+
+    /// The work done so far: blocks filled, over all passes.
+    pub(super) fn filled(&self) -> u64 {
+        self.filled
     }
 }
 
@@ -64,26 +84,28 @@ fn compute(
     output: &mut [u8],
     memory: &mut Memory,
 ) -> Result<(), Unusable> {
+    let work = work(&params);
     let blocks = memory.of(&params);
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into_with_memory(password, salt, output, blocks)
-        .map_err(Unusable::Argon2)
+        .map_err(Unusable::Argon2)?;
+    memory.filled += work;
+    Ok(())
 }
 
-fn phc(params: &Params, salt: &[u8], output: &[u8]) -> Result<String, Unusable> {
-    let hash = PasswordHash {
-        algorithm: ARGON2ID_IDENT,
-        version: Some(Version::V0x13.into()),
-        params: ParamsString::try_from(params).map_err(|_| Unusable::Form)?,
-        salt: Some(Salt::new(salt).map_err(|_| Unusable::Form)?),
-        hash: Some(Output::new(output).map_err(|_| Unusable::Form)?),
-    };
-    Ok(hash.to_string())
+/// Blocks filled, over all passes: what a hash costs to make, to check, and to guess.
+fn work(params: &Params) -> u64 {
+    (params.block_count() as u64).saturating_mul(u64::from(params.t_cost()))
 }
 
 impl Cost {
     fn params(self) -> Result<Params, Unusable> {
-        Params::new(self.memory_kib, self.passes, 1, Some(OUTPUT_BYTES)).map_err(Unusable::Argon2)
+        let params = Params::new(self.memory_kib, self.passes, 1, Some(OUTPUT_BYTES));
+        bounded(params.map_err(Unusable::Argon2)?)
+    }
+
+    pub(super) fn work(self) -> u64 {
+        self.params().map_or(0, |params| work(&params))
     }
 
     pub(super) fn hash(
@@ -93,40 +115,69 @@ impl Cost {
         memory: &mut Memory,
     ) -> Result<String, Unusable> {
         let params = self.params()?;
+        let phc_params = ParamsString::try_from(&params).map_err(|_| Unusable::Form)?;
         let mut output = Zeroizing::new([0; OUTPUT_BYTES]);
-        compute(params.clone(), password, salt, &mut *output, memory)?;
-        phc(&params, salt, &*output)
+        compute(params, password, salt, &mut *output, memory)?;
+        let hash = PasswordHash {
+            algorithm: ARGON2ID_IDENT,
+            version: Some(Version::V0x13.into()),
+            params: phc_params,
+            salt: Some(Salt::new(salt).map_err(|_| Unusable::Form)?),
+            hash: Some(Output::new(&*output).map_err(|_| Unusable::Form)?),
+        };
+        Ok(hash.to_string())
     }
 
-    /// A hash that costs as much to check as a real one and that no password has.
-    pub(super) fn decoy(self, random: &[u8; 48]) -> Result<String, Unusable> {
-        let (salt, output) = random.split_at(16);
-        phc(&self.params()?, salt, output)
-    }
-
-    /// Whether `stored` was made at this cost.
-    pub(super) fn made(self, stored: &str) -> bool {
-        let params = PasswordHash::new(stored).ok().and_then(|hash| Params::try_from(&hash).ok());
-        params.is_some_and(|p| (p.m_cost(), p.t_cost(), p.p_cost()) == (self.memory_kib, self.passes, 1))
+    /// Fills `blocks` as hashing at this cost does, and throws them away. Less than the smallest that Argon2 can do
+    /// (8) is left out.
+    pub(super) fn spend(self, blocks: u64, memory: &mut Memory) {
+        let of_a_pass = u64::from(self.memory_kib).max(1);
+        let part = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        let whole = Self { passes: part(blocks / of_a_pass), ..self };
+        let rest = Self { memory_kib: part(blocks % of_a_pass), passes: 1 };
+        for params in [whole, rest].into_iter().filter_map(|cost| cost.params().ok()) {
+            let mut output = [0; OUTPUT_BYTES];
+            let _ = compute(params, &[], &[0; 16], &mut output, memory);
+            black_box(output);
+        }
     }
 }
 
-/// Whether `password` is the one that `stored` was made from.
-pub(super) fn verify(password: &[u8], stored: &str, memory: &mut Memory) -> Result<bool, Unusable> {
-    let hash = PasswordHash::new(stored).map_err(|_| Unusable::Form)?;
-    let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else { return Err(Unusable::Form) };
-    if hash.algorithm != ARGON2ID_IDENT
-        || hash.version.is_some_and(|version| version != u32::from(Version::V0x13))
-    {
-        return Err(Unusable::Form);
+/// The parameters, if this issuer would obey them wherever they come from.
+fn bounded(params: Params) -> Result<Params, Unusable> {
+    let fits = params.m_cost() <= MAX_HASH_MEMORY_KIB && params.t_cost() <= MAX_HASH_PASSES;
+    if fits && params.p_cost() == 1 { Ok(params) } else { Err(Unusable::Bounds) }
+}
+
+/// A stored Argon2id hash.
+#[derive(Debug)]
+pub(super) struct Argon2id {
+    params: Params,
+    salt: Salt,
+    expected: Output,
+}
+
+impl Argon2id {
+    pub(super) fn parse(hash: &PasswordHash) -> Result<Self, Unusable> {
+        let (Some(salt), Some(expected)) = (hash.salt, hash.hash) else { return Err(Unusable::Form) };
+        if hash.version.is_some_and(|version| version != u32::from(Version::V0x13)) {
+            return Err(Unusable::Form);
+        }
+        let params = bounded(Params::try_from(hash).map_err(|_| Unusable::Form)?)?;
+        Ok(Self { params, salt, expected })
     }
-    let params = Params::try_from(&hash).map_err(|_| Unusable::Form)?;
-    if params.m_cost() > MAX_STORED_KIB || params.t_cost() > MAX_STORED_PASSES || params.p_cost() != 1 {
-        return Err(Unusable::Bounds);
+
+    /// The work of making it.
+    pub(super) fn work(&self) -> u64 {
+        work(&self.params)
     }
-    let mut output = Zeroizing::new(vec![0; expected.len()]);
-    compute(params, password, salt, &mut output, memory)?;
-    Ok(output.as_slice().ct_eq(expected.as_bytes()).into())
+
+    /// Whether it was made from `password`.
+    pub(super) fn fits(&self, password: &[u8], memory: &mut Memory) -> Result<bool, Unusable> {
+        let mut output = Zeroizing::new(vec![0; self.expected.len()]);
+        compute(self.params.clone(), password, &self.salt, &mut output, memory)?;
+        Ok(output.as_slice().ct_eq(self.expected.as_bytes()).into())
+    }
 }
 
 #[cfg(test)]
@@ -135,56 +186,93 @@ mod tests {
 
     const CHEAP: Cost = Cost { memory_kib: 16, passes: 1 };
 
+    fn memory() -> Memory {
+        Memory::new(CHEAP)
+    }
+
     fn hash(password: &str) -> String {
-        CHEAP.hash(password.as_bytes(), &[7; 16], &mut Memory::default()).unwrap()
+        CHEAP.hash(password.as_bytes(), &[7; 16], &mut memory()).unwrap()
+    }
+
+    fn parse(stored: &str) -> Result<Argon2id, Unusable> {
+        Argon2id::parse(&PasswordHash::new(stored).map_err(|_| Unusable::Form)?)
     }
 
     #[test]
     fn a_hash_fits_its_password_only() {
         let stored = hash("right");
         assert!(stored.starts_with("$argon2id$v=19$m=16,t=1,p=1$"));
-        let mut memory = Memory::default();
-        assert!(verify(b"right", &stored, &mut memory).unwrap());
-        assert!(!verify(b"wrong", &stored, &mut memory).unwrap());
+        let (stored, mut memory) = (parse(&stored).unwrap(), memory());
+        assert!(stored.fits(b"right", &mut memory).unwrap());
+        assert!(!stored.fits(b"wrong", &mut memory).unwrap());
     }
 
     #[test]
     fn memory_left_by_another_password_does_not_matter() {
-        let mut memory = Memory::default();
+        let mut memory = memory();
         let first = CHEAP.hash(b"one", &[1; 16], &mut memory).unwrap();
         let other = Cost { memory_kib: 64, passes: 2 }.hash(b"two", &[2; 16], &mut memory).unwrap();
-        assert!(verify(b"one", &first, &mut memory).unwrap());
-        assert!(verify(b"two", &other, &mut memory).unwrap());
+        assert!(parse(&first).unwrap().fits(b"one", &mut memory).unwrap());
+        assert!(parse(&other).unwrap().fits(b"two", &mut memory).unwrap());
     }
 
     #[test]
-    fn a_decoy_costs_the_same_and_fits_nothing() {
-        let decoy = CHEAP.decoy(&[9; 48]).unwrap();
-        assert!(CHEAP.made(&decoy));
-        assert!(!verify(b"", &decoy, &mut Memory::default()).unwrap());
+    fn memory_stays_what_today_needs_whatever_is_stored() {
+        let mut memory = memory();
+        for (memory_kib, blocks) in [(16, 16), (8, 16), (64, 64), (8, 16)] {
+            Cost { memory_kib, passes: 1 }.hash(b"x", &[1; 16], &mut memory).unwrap();
+            assert_eq!(memory.blocks.len(), blocks, "{memory_kib}");
+        }
     }
 
     #[test]
-    fn another_cost_is_noticed() {
-        assert!(CHEAP.made(&hash("x")));
-        assert!(!Cost { memory_kib: 16, passes: 2 }.made(&hash("x")));
-        assert!(!CHEAP.made("$2b$12$abc"));
+    fn work_is_blocks_by_passes() {
+        let mut memory = memory();
+        for (memory_kib, passes) in [(16, 1), (8, 3), (67, 2)] {
+            let (cost, before) = (Cost { memory_kib, passes }, memory.filled());
+            cost.hash(b"x", &[1; 16], &mut memory).unwrap();
+            assert_eq!(memory.filled() - before, cost.work());
+            assert_eq!(cost.work(), u64::from(memory_kib / 4 * 4 * passes));
+        }
+    }
+
+    #[test]
+    fn any_amount_of_work_can_be_spent() {
+        let cost = Cost { memory_kib: 64, passes: 3 };
+        let mut memory = Memory::new(cost);
+        for blocks in [0, 5, 8, 40, 64, 100, 128, 191, 192] {
+            let before = memory.filled();
+            cost.spend(blocks, &mut memory);
+            let spent = memory.filled() - before;
+            assert!(spent <= blocks && blocks - spent < 8, "{spent} of {blocks}");
+        }
     }
 
     #[test]
     fn hostile_parameters_are_refused_before_memory_is_taken() {
         let stored = hash("x");
-        for params in ["m=4294967295,t=1,p=1", "m=16,t=4294967295,p=1", "m=1024,t=1,p=64", "m=16,t=1,p=0"] {
-            let hostile = stored.replace("m=16,t=1,p=1", params);
-            assert!(verify(b"x", &hostile, &mut Memory::default()).is_err(), "{params}");
+        let hostile = [
+            "m=4294967295,t=1,p=1",
+            "m=16,t=4294967295,p=1",
+            "m=1024,t=1,p=64",
+            "m=16,t=1,p=0",
+            "m=16,t=0,p=1",
+            "m=7,t=1,p=1",
+        ];
+        for params in hostile {
+            assert!(parse(&stored.replace("m=16,t=1,p=1", params)).is_err(), "{params}");
         }
-        for form in [
-            "",
-            "x",
-            "$argon2i$v=19$m=16,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo",
-            "$argon2id$v=19$m=16,t=1,p=1",
-        ] {
-            assert!(verify(b"x", form, &mut Memory::default()).is_err(), "{form}");
+        for cost in [(MAX_HASH_MEMORY_KIB + 1, 1), (16, MAX_HASH_PASSES + 1), (4, 1), (16, 0)] {
+            let mut memory = memory();
+            let (memory_kib, passes) = cost;
+            assert!(Cost { memory_kib, passes }.hash(b"x", &[1; 16], &mut memory).is_err(), "{cost:?}");
+            assert!(memory.blocks.is_empty());
         }
+    }
+
+    #[test]
+    fn whatever_may_be_configured_can_be_checked() {
+        let most = format!("m={MAX_HASH_MEMORY_KIB},t={MAX_HASH_PASSES},p=1");
+        assert!(parse(&hash("x").replace("m=16,t=1,p=1", &most)).is_ok());
     }
 }

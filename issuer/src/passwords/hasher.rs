@@ -2,17 +2,18 @@
 //! a queue that refuses rather than grows. Nothing that waits here may hold a database connection.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 
-use super::argon2id::{self, Cost, Memory, Unusable};
-use super::{Password, WeakPassword, check_strength};
+use super::argon2id::{Cost, Memory, Unusable};
+use super::figures::Figures;
+use super::scheme::{self, Checked};
+use super::{Password, Policy, WeakPassword, check_strength};
 use crate::accounts::{Email, Name};
-use crate::ambient::Entropy;
 
 /// How long a thread keeps its memory after its last password.
 const IDLE: Duration = Duration::from_secs(5);
@@ -20,10 +21,9 @@ const IDLE: Duration = Duration::from_secs(5);
 /// Hashes and checks passwords; cheap to clone.
 #[derive(Clone)]
 pub struct Hasher {
-    queue: SyncSender<Job>,
+    queue: Sender<Job>,
     cost: Cost,
-    decoy: Arc<str>,
-    accepted: Arc<AtomicU64>,
+    figures: Figures,
 }
 
 impl fmt::Debug for Hasher {
@@ -39,75 +39,92 @@ pub enum HashError {
     Busy,
     #[error("the hashing threads are gone")]
     Gone,
-    #[error("cannot hash: {0}")]
+    /// This job only: the thread goes on.
+    #[error("hashing panicked")]
+    Panicked,
+    #[error("the configured cost cannot be used: {0}")]
     Unusable(#[from] Unusable),
+    #[error("at the configured cost, a hash does not fit its password, or fits another")]
+    Unsound,
+    #[error("a new password {0}")]
+    Refused(#[from] WeakPassword),
+}
+
+/// The hash of an account's password.
+#[derive(Debug, Clone)]
+pub struct StoredHash {
+    /// Whose it is, for the alarm if it cannot be used.
+    pub user_id: String,
+    /// As [`Hasher::hash`] made it.
+    pub phc: String,
 }
 
 /// What checking a password showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verification {
     pub matches: bool,
-    /// The stored hash was made at another cost than is configured now.
+    /// A hash made now would be harder to guess than the stored one: the password should be hashed again. If that
+    /// fails, the login stands; the next one tries again.
     pub outdated: bool,
 }
 
 struct Job {
-    password: Password,
     task: Task,
+    since: Instant,
 }
 
-enum Task {
-    Hash { salt: [u8; 16], reply: oneshot::Sender<Result<String, Unusable>> },
-    Verify { stored: Arc<str>, reply: oneshot::Sender<Result<bool, Unusable>> },
-    Judge { email: Email, name: Name, reply: oneshot::Sender<Result<(), WeakPassword>> },
-}
+type Task = Box<dyn FnOnce(&mut Memory) + Send>;
 
 impl Hasher {
-    /// Starts `threads` threads, which end when the last clone is dropped.
+    /// Proves that the cost works, and starts `threads` threads, which end when the last clone is dropped.
     ///
     /// # Errors
-    /// [`HashError::Unusable`] if the cost is none that Argon2 knows; [`HashError::Gone`] if no thread starts.
-    pub fn start(cost: Cost, threads: u32, queue: u32, entropy: &Entropy) -> Result<Self, HashError> {
-        let decoy = cost.decoy(&entropy.bytes())?.into();
-        let (sender, receiver) = sync_channel(usize::try_from(queue).unwrap_or(usize::MAX));
-        let receiver = Arc::new(Mutex::new(receiver));
+    /// [`HashError::Unusable`] if the cost is none that Argon2 knows or out of bounds; [`HashError::Unsound`];
+    /// [`HashError::Gone`] if no thread starts.
+    pub fn start(cost: Cost, threads: u32, queue: u32) -> Result<Self, HashError> {
+        prove(cost)?;
+        let (queue, jobs) = bounded(usize::try_from(queue).unwrap_or(usize::MAX));
+        let figures = Figures::default();
         for index in 0..threads.max(1) {
-            let receiver = Arc::clone(&receiver);
-            let work = move || work(&receiver, cost);
+            let (jobs, figures) = (jobs.clone(), figures.clone());
             std::thread::Builder::new()
                 .name(format!("hash-{index}"))
                 .stack_size(256 * 1024)
-                .spawn(work)
+                .spawn(move || work(&jobs, cost, &figures))
                 .map_err(|_| HashError::Gone)?;
         }
-        Ok(Self { queue: sender, cost, decoy, accepted: Arc::default() })
+        Ok(Self { queue, cost, figures })
     }
 
     /// The PHC string of a new password.
     ///
     /// # Errors
-    /// [`HashError::Busy`] if the queue is full.
+    /// [`HashError::Busy`] if the queue is full; [`HashError::Refused`] if the password is longer than any may be.
     pub async fn hash(&self, password: Password, salt: [u8; 16]) -> Result<String, HashError> {
-        let (reply, answer) = oneshot::channel();
-        self.submit(Job { password, task: Task::Hash { salt, reply } })?;
-        Ok(answer.await.map_err(|_| HashError::Gone)??)
+        let cost = self.cost;
+        self.ask(move |memory| Ok(cost.hash(password.normal()?.as_bytes(), &salt, memory)?)).await?
     }
 
-    /// Checks `password` against `stored`, or against a decoy that costs the same if there is none.
+    /// Checks `password` against the hash of an account, at the same cost if there is none. A hash that cannot be used
+    /// fits no password, and raises an alarm.
     ///
     /// # Errors
-    /// [`HashError::Busy`] if the queue is full; [`HashError::Unusable`] if `stored` is no Argon2id hash.
+    /// [`HashError::Busy`] if the queue is full.
     pub async fn verify(
         &self,
         password: Password,
-        stored: Option<String>,
+        stored: Option<StoredHash>,
     ) -> Result<Verification, HashError> {
-        let known = stored.is_some();
-        let stored: Arc<str> = stored.map_or_else(|| Arc::clone(&self.decoy), Arc::from);
-        let (reply, answer) = oneshot::channel();
-        self.submit(Job { password, task: Task::Verify { stored: Arc::clone(&stored), reply } })?;
-        let matches = answer.await.map_err(|_| HashError::Gone)?? && known;
-        Ok(Verification { matches, outdated: !self.cost.made(&stored) })
+        let cost = self.cost;
+        let (user_id, phc) = stored.map(|StoredHash { user_id, phc }| (user_id, phc)).unzip();
+        let task = move |memory: &mut Memory| scheme::check(&password, phc.as_deref(), cost, memory);
+        let Checked { matches, outdated, unusable } = self.ask(task).await?;
+        if let Some(unusable) = unusable {
+            self.figures.unusable.inc();
+            let (user_id, error) = (user_id.unwrap_or_default(), unusable.to_string());
+            tracing::error!(event = "stored_hash_unusable", user_id, error, "nobody can log in as this user");
+        }
+        Ok(Verification { matches, outdated })
     }
 
     /// Like [`check_strength`], on a hashing thread: it may cost as much as a hash.
@@ -116,56 +133,79 @@ impl Hasher {
     /// [`HashError::Busy`] if the queue is full; within, the first rule that the password breaks.
     pub async fn check_strength(
         &self,
+        policy: Policy,
         password: Password,
         email: Email,
         name: Name,
     ) -> Result<Result<(), WeakPassword>, HashError> {
+        self.ask(move |_| check_strength(policy, &password, &email, &name)).await
+    }
+
+    /// What was done since the start.
+    pub fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    pub fn register(&self, registry: &mut Registry) {
+        self.figures.register(registry);
+    }
+
+    /// Has a thread do something, unless by then nobody waits for it any more.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Memory) -> T + Send + 'static,
+    ) -> Result<T, HashError> {
         let (reply, answer) = oneshot::channel();
-        self.submit(Job { password, task: Task::Judge { email, name, reply } })?;
-        answer.await.map_err(|_| HashError::Gone)
-    }
-
-    /// Passwords hashed or checked since the start, those still waiting included.
-    pub fn accepted(&self) -> u64 {
-        self.accepted.load(Ordering::Relaxed)
-    }
-
-    fn submit(&self, job: Job) -> Result<(), HashError> {
-        self.queue.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => HashError::Busy,
-            TrySendError::Disconnected(_) => HashError::Gone,
-        })?;
-        self.accepted.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        let task = move |memory: &mut Memory| {
+            if !reply.is_closed() {
+                let _ = reply.send(question(memory));
+            }
+        };
+        self.queue.try_send(Job { task: Box::new(task), since: Instant::now() }).map_err(
+            |error| match error {
+                TrySendError::Full(_) => {
+                    self.figures.refused.inc();
+                    HashError::Busy
+                }
+                TrySendError::Disconnected(_) => HashError::Gone,
+            },
+        )?;
+        self.figures.accepted.inc();
+        self.figures.queued.inc();
+        answer.await.map_err(|_| HashError::Panicked)
     }
 }
 
-fn work(receiver: &Mutex<Receiver<Job>>, cost: Cost) {
-    let mut memory = Memory::default();
+/// That a hash of this cost fits its password and no other.
+fn prove(cost: Cost) -> Result<(), HashError> {
+    let mut memory = Memory::new(cost);
+    let stored = cost.hash(b"one", &[0; 16], &mut memory)?;
+    let mut fits = |password: &str| {
+        let checked = scheme::check(&Password::new(password.into()), Some(&stored), cost, &mut memory);
+        checked.unusable.map_or(Ok(checked.matches), Err)
+    };
+    if fits("one")? && !fits("other")? { Ok(()) } else { Err(HashError::Unsound) }
+}
+
+fn work(jobs: &Receiver<Job>, cost: Cost, figures: &Figures) {
+    let mut memory = Memory::new(cost);
     loop {
-        let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(IDLE);
-        match next {
-            Ok(job) => run(job, cost, &mut memory),
+        match jobs.recv_timeout(IDLE) {
+            Ok(Job { task, since }) => {
+                figures.waited(since.elapsed());
+                run(task, cost, &mut memory, figures);
+            }
             Err(RecvTimeoutError::Timeout) => memory.release(),
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
 
-/// Does the job, unless whoever asked has gone.
-fn run(Job { password, task }: Job, cost: Cost, memory: &mut Memory) {
-    let bytes = password.expose().as_bytes();
-    match task {
-        Task::Hash { salt, reply } if !reply.is_closed() => {
-            let _ = reply.send(cost.hash(bytes, &salt, memory));
-        }
-        Task::Verify { stored, reply } if !reply.is_closed() => {
-            let _ = reply.send(argon2id::verify(bytes, &stored, memory));
-        }
-        Task::Judge { email, name, reply } if !reply.is_closed() => {
-            let _ = reply.send(check_strength(&password, &email, &name));
-        }
-        Task::Hash { .. } | Task::Verify { .. } | Task::Judge { .. } => {}
+/// A panic ends the job only: who asked hears of it, and who comes next finds a thread, and memory as new.
+fn run(task: Task, cost: Cost, memory: &mut Memory, figures: &Figures) {
+    if catch_unwind(AssertUnwindSafe(|| task(memory))).is_err() {
+        *memory = Memory::new(cost);
+        figures.panicked.inc();
     }
 }
 
@@ -185,34 +225,50 @@ pub fn available_memory_kib() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
+    const CHEAP: Cost = Cost { memory_kib: 16, passes: 1 };
+
     fn hasher(queue: u32) -> Hasher {
-        Hasher::start(Cost { memory_kib: 16, passes: 1 }, 1, queue, &Entropy::seeded(1)).unwrap()
+        Hasher::start(CHEAP, 1, queue).unwrap()
     }
 
     fn password(text: &str) -> Password {
         Password::new(text.into())
     }
 
-    #[tokio::test]
-    async fn checks_what_it_hashed() {
-        let hasher = hasher(4);
-        let stored = hasher.hash(password("right"), [0; 16]).await.unwrap();
-        let right = hasher.verify(password("right"), Some(stored.clone())).await.unwrap();
-        assert_eq!(right, Verification { matches: true, outdated: false });
-        assert!(!hasher.verify(password("wrong"), Some(stored)).await.unwrap().matches);
+    fn stored(phc: impl Into<String>) -> Option<StoredHash> {
+        Some(StoredHash { user_id: "u-ada".into(), phc: phc.into() })
     }
 
     #[tokio::test]
-    async fn an_unknown_user_matches_nothing() {
-        let verification = hasher(4).verify(password("x"), None).await.unwrap();
-        assert_eq!(verification, Verification { matches: false, outdated: false });
+    async fn checks_what_it_hashed() {
+        let hasher = hasher(4);
+        let phc = hasher.hash(password("right"), [0; 16]).await.unwrap();
+        let right = hasher.verify(password("right"), stored(&phc)).await.unwrap();
+        assert_eq!(right, Verification { matches: true, outdated: false });
+        let wrong = hasher.verify(password("wrong"), stored(phc)).await.unwrap();
+        assert_eq!(wrong, Verification { matches: false, outdated: false });
+        let nobody = hasher.verify(password("right"), None).await.unwrap();
+        assert_eq!(nobody, Verification { matches: false, outdated: false });
+        let Figures { queued, accepted, refused, .. } = hasher.figures();
+        assert_eq!((queued.get(), accepted.get(), refused.get()), (0, 4, 0));
+    }
+
+    #[test]
+    fn a_cost_that_does_not_work_is_refused_at_the_start() {
+        for (memory_kib, passes) in [(4, 1), (16, 0), (16, 101), (u32::MAX, 1)] {
+            let started = Hasher::start(Cost { memory_kib, passes }, 1, 1);
+            assert!(matches!(started, Err(HashError::Unusable(_))), "{memory_kib} KiB, {passes} passes");
+        }
     }
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once() {
-        let (queue, _nobody_works) = sync_channel(1);
+        let (queue, _nobody_works) = bounded(1);
         let hasher = Hasher { queue, ..hasher(1) };
         let waiting = tokio::spawn({
             let hasher = hasher.clone();
@@ -221,6 +277,69 @@ mod tests {
         tokio::task::yield_now().await;
         let refused = hasher.hash(password("second"), [0; 16]).await;
         assert!(matches!(refused, Err(HashError::Busy)));
+        let Figures { queued, accepted, refused, .. } = hasher.figures();
+        assert_eq!((queued.get(), accepted.get(), refused.get()), (1, 1, 1));
         waiting.abort();
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_one_job_and_not_the_thread() {
+        let hasher = hasher(4);
+        let ended: Result<(), _> = hasher.ask(|_| std::panic::resume_unwind(Box::new("injected"))).await;
+        assert!(matches!(ended, Err(HashError::Panicked)));
+        let phc = hasher.hash(password("right"), [0; 16]).await.unwrap();
+        assert!(hasher.verify(password("right"), stored(phc)).await.unwrap().matches);
+        assert_eq!(hasher.figures().panicked.get(), 1);
+    }
+
+    #[test]
+    fn memory_that_a_panic_left_behind_is_not_used_again() {
+        let mut memory = Memory::new(CHEAP);
+        let figures = Figures::default();
+        let task = |memory: &mut Memory| {
+            CHEAP.spend(16, memory);
+            std::panic::resume_unwind(Box::new("injected"))
+        };
+        run(Box::new(task), CHEAP, &mut memory, &figures);
+        assert_eq!(memory.filled(), 0);
+        assert_eq!(figures.panicked.get(), 1);
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stored_hash_that_cannot_be_used_is_a_wrong_password_and_an_alarm() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let hasher = hasher(4);
+        let spoiled = hasher.verify(password("right"), stored("$argon2id$spoiled")).await.unwrap();
+        assert_eq!(spoiled, Verification { matches: false, outdated: false });
+        assert_eq!(hasher.figures().unusable.get(), 1);
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(log.contains(r#""event":"stored_hash_unusable","user_id":"u-ada""#), "{log}");
+        assert!(!log.contains("spoiled") && !log.contains("right"), "{log}");
+        assert_eq!(log.lines().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_password_that_nobody_could_check_is_not_hashed() {
+        let long = password(&"x".repeat(129));
+        assert!(matches!(
+            hasher(1).hash(long, [0; 16]).await,
+            Err(HashError::Refused(WeakPassword::TooLong))
+        ));
     }
 }

@@ -89,7 +89,7 @@ async fn invalid_fields_never_reach_the_hashing_threads() {
     ] {
         assert_eq!(app.post("/v1/auth/register", body).await.invalid_fields().len(), 1);
     }
-    assert_eq!(app.app.hasher.accepted(), 0);
+    assert_eq!(app.app.hasher.figures().accepted.get(), 0);
 }
 
 #[tokio::test]

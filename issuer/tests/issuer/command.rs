@@ -5,6 +5,9 @@ mod users;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use countersign_issuer::ambient::Ids;
+use countersign_issuer::db::{self, Schema};
+
 use crate::stage::{Folder, NOON, key_lines};
 
 pub(crate) fn countersign(config: &Path) -> Command {
@@ -44,7 +47,7 @@ fn folder() -> Folder {
     let folder = Folder::new("");
     let text = std::fs::read_to_string(folder.config()).unwrap();
     let text = text.replace("2026-11-19T12:00:00Z", "2020-01-01T00:00:00Z");
-    folder.write("countersign.toml", &text.replace("[server]", "[server]\nlisten = \"127.0.0.1:0\""));
+    folder.write("countersign.toml", &text.replace("[server]", "[internal]\nlisten = \"127.0.0.1:0\"\n[server]\nlisten = \"127.0.0.1:0\""));
     folder
 }
 
@@ -246,7 +249,7 @@ fn rotating_schedules_a_key_after_verifiers_can_know_it() {
     let after = std::fs::read_to_string(folder.config()).unwrap();
     assert!(after.starts_with(&before), "{after}");
     let settings = folder.settings();
-    let delay = settings.keys[1].sign_from - countersign_issuer::ambient::Clock::system().now();
+    let delay = settings.keys[1].sign_from - countersign_issuer::ambient::Clock::system().now().seconds();
     assert!((590..=600).contains(&delay), "{delay}");
 
     let list = run(&folder, &["keys", "list"]).out;

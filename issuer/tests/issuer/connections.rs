@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use countersign_issuer::http::{Limits, bind, serve};
+use countersign_issuer::router;
+use countersign_issuer::web::{Connections, bind, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -11,11 +12,11 @@ use crate::stage::TestApp;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-async fn serving(limits: Limits) -> (SocketAddr, TestApp) {
+async fn serving(limits: Connections) -> (SocketAddr, TestApp) {
     let app = TestApp::new().await;
     let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, app.app.clone(), limits, std::future::pending()));
+    tokio::spawn(serve(listener, router::public(app.app.clone()), limits, std::future::pending()));
     (address, app)
 }
 
@@ -31,7 +32,7 @@ const GET: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
 
 #[tokio::test]
 async fn a_connection_without_a_request_is_closed() {
-    let limits = Limits { connections: 10, head: Duration::from_millis(50), drain: HOUR };
+    let limits = Connections { most: 10, head: Duration::from_millis(50), drain: HOUR };
     let (address, _app) = serving(limits).await;
     for said in [&b""[..], b"GET /healthz HTTP/1.1\r\nhost: x\r\n", b"G"] {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -46,7 +47,7 @@ async fn a_connection_without_a_request_is_closed() {
 
 #[tokio::test]
 async fn no_more_connections_than_allowed_are_served_at_once() {
-    let (address, _app) = serving(Limits { connections: 1, head: HOUR, drain: HOUR }).await;
+    let (address, _app) = serving(Connections { most: 1, head: HOUR, drain: HOUR }).await;
     let mut first = TcpStream::connect(address).await.unwrap();
     first.write_all(GET).await.unwrap();
     assert!(first.read_u8().await.is_ok());

@@ -4,7 +4,7 @@ use countersign_issuer::ambient::UnixTime;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::stage::{NOON, TestApp, key_lines, kid, pem};
+use crate::stage::{NOON, ON_A_FILE, TestApp, key_lines, kid, pem};
 
 const JWKS: &str = "/.well-known/jwks.json";
 const OVERLAP: i64 = 900 + 30;
@@ -261,22 +261,22 @@ async fn health_is_alive_and_ready_is_able() {
 
 #[tokio::test]
 async fn what_cannot_be_written_is_not_ready() {
-    let app = TestApp::new().await;
+    let app = TestApp::with(ON_A_FILE, |_| ()).await;
     app.get("/readyz").await.expect(StatusCode::OK);
-    app.pragma("query_only = ON").await;
+    app.execute("PRAGMA query_only = ON").await;
     // Probed every few seconds, however often it is asked.
     app.get("/readyz").await.expect(StatusCode::OK);
     app.pass(5);
     let ready = app.get("/readyz").await.expect(StatusCode::SERVICE_UNAVAILABLE).json();
     assert_eq!((&ready["status"], &ready["database"]), (&json!("not_ready"), &json!("unavailable")));
-    app.pragma("query_only = OFF").await;
+    app.execute("PRAGMA query_only = OFF").await;
     app.pass(5);
     app.get("/readyz").await.expect(StatusCode::OK);
 }
 
 #[tokio::test]
 async fn a_database_file_that_is_gone_or_another_is_not_ready() {
-    let app = TestApp::new().await;
+    let app = TestApp::with(ON_A_FILE, |_| ()).await;
     app.get("/readyz").await.expect(StatusCode::OK);
     let (file, aside) = (app.folder.path("issuer.db"), app.folder.path("aside.db"));
     std::fs::rename(&file, &aside).unwrap();

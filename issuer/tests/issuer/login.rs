@@ -5,7 +5,7 @@ use countersign_issuer::config::Settings;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::stage::{PASSWORD, TestApp};
+use crate::stage::{ON_A_FILE, PASSWORD, TestApp};
 
 #[tokio::test]
 async fn logging_in_answers_with_tokens_user_and_cookie() {
@@ -66,9 +66,9 @@ async fn an_unknown_address_costs_a_hash_too() {
     let app = TestApp::new().await;
     app.registered("ada@example.com").await;
     for email in ["ada@example.com", "nobody@example.com"] {
-        let before = app.app.hasher.accepted();
+        let before = app.app.hasher.figures().accepted.get();
         app.post("/v1/auth/login", json!({"email": email, "password": "wrong wrong wrong"})).await;
-        assert_eq!(app.app.hasher.accepted() - before, 1, "{email}");
+        assert_eq!(app.app.hasher.figures().accepted.get() - before, 1, "{email}");
     }
 }
 
@@ -92,7 +92,7 @@ async fn missing_fields_are_named() {
 }
 
 #[tokio::test]
-async fn a_password_is_hashed_again_when_the_cost_changed() {
+async fn a_password_is_hashed_again_when_the_cost_rises() {
     let app = TestApp::new().await;
     app.registered("ada@example.com").await;
     let stored = async |app: &TestApp| -> String {
@@ -106,6 +106,31 @@ async fn a_password_is_hashed_again_when_the_cost_changed() {
     app.logged_in("ada@example.com").await;
     assert!(stored(&app).await.contains("m=16,t=2,p=1"));
     app.logged_in("ada@example.com").await;
+    // Never downwards.
+    let app = app.restarted(|settings| settings.hashing.passes = 1).await;
+    app.logged_in("ada@example.com").await;
+    assert!(stored(&app).await.contains("m=16,t=2,p=1"));
+}
+
+#[tokio::test]
+async fn a_password_is_the_same_from_every_keyboard() {
+    let app = TestApp::new().await;
+    let password = |text: &str| json!({"email": "ada@example.com", "password": text, "name": "Some One"});
+    let composed = password("tundra-\u{E5}d\u{E4}gio-velvet-97");
+    app.post("/v1/auth/register", composed).await.expect(StatusCode::CREATED);
+    let decomposed = password("tundra-a\u{30A}da\u{308}gio-velvet-\u{FF19}\u{FF17}");
+    app.post("/v1/auth/login", decomposed).await.expect(StatusCode::OK);
+    app.post("/v1/auth/login", password("tundra-adagio-velvet-97")).await.refused(401, "invalid_credentials");
+}
+
+#[tokio::test]
+async fn a_stored_hash_that_cannot_be_used_is_a_wrong_password() {
+    let app = TestApp::new().await;
+    app.registered("ada@example.com").await;
+    app.execute("UPDATE users SET password_hash = 'spoiled'").await;
+    let body = json!({"email": "ada@example.com", "password": PASSWORD});
+    app.post("/v1/auth/login", body).await.refused(401, "invalid_credentials");
+    assert_eq!(app.app.hasher.figures().unusable.get(), 1);
 }
 
 #[tokio::test]
@@ -136,7 +161,7 @@ async fn without_a_signing_key_nobody_logs_in_and_no_session_is_left() {
 
 #[tokio::test]
 async fn a_full_disk_is_a_503_and_passes() {
-    let app = TestApp::with("[database]\nurl = \"sqlite:issuer.db\"\n", |_| ()).await;
+    let app = TestApp::with(ON_A_FILE, |_| ()).await;
     app.registered("ada@example.com").await;
     // The file may not grow from here on.
     app.execute("PRAGMA max_page_count = 1").await;

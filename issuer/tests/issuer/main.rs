@@ -7,6 +7,7 @@ mod command;
 mod connections;
 mod keys;
 mod login;
+mod openapi;
 mod readme;
 mod refresh;
 mod running;

@@ -31,7 +31,7 @@ impl Running {
         let folder = Folder::new("");
         let text = std::fs::read_to_string(folder.config()).unwrap();
         let text = text.replace("2026-11-19T12:00:00Z", "2020-01-01T00:00:00Z");
-        folder.write("countersign.toml", &text.replace("[server]", "[server]\nlisten = \"127.0.0.1:0\""));
+        folder.write("countersign.toml", &text.replace("[server]", "[internal]\nlisten = \"127.0.0.1:0\"\n[server]\nlisten = \"127.0.0.1:0\""));
         let mut command = countersign(&folder.config());
         command.arg("serve");
         let mut child = prepare(command).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

@@ -22,7 +22,6 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
-use uuid::Uuid;
 
 /// 2026-11-20T12:00:00Z
 pub(crate) const NOON: i64 = 1_795_176_000;
@@ -30,6 +29,9 @@ pub(crate) const NOON: i64 = 1_795_176_000;
 pub(crate) fn noon() -> UnixTime {
     UnixTime::from_seconds(NOON)
 }
+
+/// For tests about a database that is a file, whatever the others run on.
+pub(crate) const ON_A_FILE: &str = "[database]\nurl = \"sqlite:issuer.db\"\n";
 
 pub(crate) const PASSWORD: &str = "tundra-adagio-velvet-97";
 
@@ -52,7 +54,7 @@ pub(crate) fn key_lines(kid: &str, sign_from: i64) -> String {
 /// and otherwise nothing, which means a file beside the configuration.
 fn database() -> String {
     let Ok(server) = std::env::var("TEST_DATABASE_URL") else { return String::new() };
-    let schema = format!("test_{}", Uuid::new_v4().simple());
+    let schema = format!("test_{}", Ids::system().uuid().simple());
     let create = format!("CREATE SCHEMA {schema}");
     let made = std::thread::spawn({
         let server = server.clone();
@@ -82,7 +84,6 @@ impl Folder {
         folder.write("current.secret", "the secret of these tests only, and no other");
         let text = "[server]\npublic_url = \"https://trade.example\"\ntrusted_proxies = [\"127.0.0.1\"]\n\
                     [secrets]\ncurrent_file = \"current.secret\"\n";
-        // A test about a file says so itself.
         let database = if more.contains("[database]") { String::new() } else { database() };
         folder.write("countersign.toml", &format!("{text}{database}{more}{}", key_lines("one", NOON - 86_400)));
         folder

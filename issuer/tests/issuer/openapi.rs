@@ -1,0 +1,99 @@
+//! The OpenAPI document: it has every route, and no answer is of a kind that it does not tell of.
+
+use std::collections::BTreeSet;
+
+use countersign_issuer::router;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use utoipa::openapi::OpenApi;
+
+use crate::stage::{Answer, Call, TestApp};
+
+/// Every call of a document: method and path.
+pub(crate) fn calls(document: &OpenApi) -> BTreeSet<(Method, String)> {
+    let document = serde_json::to_value(document).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    let of = |(path, methods): (&String, &Value)| {
+        let methods = methods.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let path = path.clone();
+        methods.into_iter().map(move |name| {
+            let method = name.to_uppercase().parse::<Method>().unwrap();
+            (method, path.clone())
+        })
+    };
+    paths.iter().flat_map(of).collect()
+}
+
+#[tokio::test]
+async fn every_route_is_in_the_document_and_the_document_has_no_other() {
+    let app = TestApp::new().await;
+    let document = app.get("/v1/openapi.json").await.expect(StatusCode::OK).json();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document, serde_json::to_value(router::openapi()).unwrap());
+    let documented = calls(&router::openapi());
+    // axum shows its paths nowhere else; were that to change, the sets would differ.
+    let shown = format!("{:?}", router::public(app.app.clone()));
+    let paths: BTreeSet<&str> = shown.split('"').filter(|text| text.starts_with('/')).collect();
+    let pages = ["/v1/openapi.json", "/docs", "/docs/", "/docs/{*rest}"];
+    let mut routed = BTreeSet::new();
+    for path in paths.into_iter().filter(|path| !pages.contains(path) && !path.contains("__private")) {
+        for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            let status = app.call(method.clone(), &path.replace("{id}", "0")).await.status;
+            let here = documented.contains(&(method.clone(), path.to_owned()));
+            if here || ![StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED].contains(&status) {
+                routed.insert((method, path.to_owned()));
+            }
+        }
+    }
+    assert_eq!(routed, documented);
+}
+
+/// The schema that the document has for this answer, references resolved one step.
+fn schema<'d>(document: &'d Value, method: &str, path: &str, answer: &Answer) -> &'d Value {
+    let responses = &document["paths"][path][method]["responses"];
+    let described = &responses[answer.status.as_str()];
+    assert!(described.is_object(), "{method} {path} does not tell of {}", answer.status);
+    &described["content"]["application/json"]["schema"]
+}
+
+#[tokio::test]
+async fn answers_fit_their_schemas() {
+    let app = TestApp::new().await;
+    let document = app.get("/v1/openapi.json").await.json();
+    let ada = app.registered("ada@example.com").await;
+    let login = json!({"email": "ada@example.com", "password": crate::stage::PASSWORD});
+    let refresh = json!({"refresh_token": ada.refresh_token});
+    let asked: Vec<(&str, &str, Call)> = vec![
+        ("post", "/v1/auth/login", app.post("/v1/auth/login", login)),
+        ("post", "/v1/auth/refresh", app.post("/v1/auth/refresh", refresh)),
+        ("get", "/v1/auth/sessions", app.get("/v1/auth/sessions").by(&ada)),
+        ("get", "/v1/users/me", app.get("/v1/users/me").by(&ada)),
+        ("patch", "/v1/users/me", app.call(Method::PATCH, "/v1/users/me").json(json!({})).by(&ada)),
+        ("get", "/.well-known/jwks.json", app.get("/.well-known/jwks.json")),
+        ("get", "/healthz", app.get("/healthz")),
+        ("get", "/readyz", app.get("/readyz")),
+        (
+            "get",
+            "/.well-known/oauth-authorization-server",
+            app.get("/.well-known/oauth-authorization-server"),
+        ),
+    ];
+    for (method, path, call) in asked {
+        let answer = call.await;
+        let mut whole = schema(&document, method, path, &answer).clone();
+        whole["components"] = document["components"].clone();
+        let validator = jsonschema::validator_for(&whole).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let body = answer.json();
+        let errors: Vec<String> = validator.iter_errors(&body).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{method} {path}: {errors:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_pages_need_nothing_from_elsewhere() {
+    let app = TestApp::new().await;
+    let page = app.get("/docs/").await.expect(StatusCode::OK);
+    let html = String::from_utf8_lossy(&page.body).into_owned();
+    assert!(html.contains("swagger"), "{html}");
+    assert!(!html.contains("https://") && !html.contains("http://"), "{html}");
+}
