@@ -60,13 +60,17 @@ pub async fn pending_migrations(database: &Database) -> Result<Option<usize>, Op
     if !file.exists() {
         return Ok(None);
     }
-    let pool = connect(file, "rw").await?;
+    sqlx::any::install_default_drivers();
+    // Nothing but the lock of a reader while an issuer runs; otherwise not even the files that a log needs.
+    let mut log = file.as_os_str().to_owned();
+    log.push("-wal");
+    let mode = if Path::new(&log).exists() { "mode=ro" } else { "immutable=1" };
+    let url = format!("sqlite://{}?{mode}", percent_encode(file));
+    let mut connection = AnyConnection::connect(&url).await.map_err(|error| unusable(file, error))?;
     let fail = |error: MigrateError| unusable(file, migration_failure(&error));
-    let mut connection = pool.acquire().await.map_err(|error| unusable(file, error))?;
     let known = connection.list_applied_migrations(&MIGRATIONS.table_name).await;
     let applied = known.or_else(|error| if no_table(&error) { Ok(Vec::new()) } else { Err(fail(error)) })?;
-    drop(connection);
-    pool.close().await;
+    connection.close().await.map_err(|error| unusable(file, error))?;
     applied.iter().try_for_each(check_known).map_err(fail)?;
     Ok(Some(MIGRATIONS.iter().count().saturating_sub(applied.len())))
 }

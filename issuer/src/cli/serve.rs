@@ -65,7 +65,13 @@ async fn serve(
     let listener = http::bind(settings.server.listen).await?;
     let db = db::open(&settings.database).await?;
     let keys = Arc::new(LiveKeys::new(keys));
-    let reloader = Reloader { running: settings.clone(), env, keys: Arc::clone(&keys), clock: clock.clone() };
+    let reloader = Reloader {
+        running: settings.clone(),
+        env,
+        keys: Arc::clone(&keys),
+        overlap: settings.tokens.overlap(),
+        clock: clock.clone(),
+    };
     let watch = Watch::start(reloader);
     let app = App::new(settings, clock, Entropy::system(), db.clone(), keys)?;
     tokio::spawn(watch.run());
@@ -101,7 +107,7 @@ async fn sweep(app: App) {
 
 /// The keys, and all that is wrong with them and with settings that fit each other and this machine badly.
 pub(super) fn examine(settings: &Settings, now: i64) -> (Option<KeySet>, Vec<Finding>) {
-    let (keys, mut findings) = KeySet::load(settings, now);
+    let (keys, mut findings) = KeySet::load(settings, settings.tokens.overlap(), now);
     findings.extend(oversize(settings));
     findings.extend(memory_shortage(settings, available_memory_kib()));
     (keys, findings)

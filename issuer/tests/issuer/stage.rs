@@ -110,7 +110,7 @@ impl TestApp {
 
     async fn start(folder: Folder, loaded: Settings, settings: Settings) -> Self {
         let clock = Clock::manual(NOON);
-        let (keys, findings) = KeySet::load(&settings, NOON);
+        let (keys, findings) = KeySet::load(&settings, settings.tokens.overlap(), NOON);
         let keys = Arc::new(LiveKeys::new(keys.unwrap_or_else(|| panic!("{findings:?}"))));
         let db = db::open(&settings.database).await.unwrap();
         let app = App::new(settings, clock.clone(), Entropy::system(), db, keys).unwrap();
@@ -128,7 +128,13 @@ impl TestApp {
 
     pub(crate) fn reloader(&self) -> Reloader {
         let keys = Arc::clone(&self.app.keys);
-        Reloader { running: self.loaded.clone(), env: Vec::new(), keys, clock: self.clock.clone() }
+        Reloader {
+            running: self.loaded.clone(),
+            env: Vec::new(),
+            keys,
+            overlap: self.loaded.tokens.overlap(),
+            clock: self.clock.clone(),
+        }
     }
 
     pub(crate) fn pass(&self, seconds: i64) {
