@@ -470,12 +470,22 @@ fn revoking_unpublishes_and_never_leaves_a_gap() {
 }
 
 #[test]
+fn shells_are_told_how_to_complete() {
+    let folder = folder();
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = run(&folder, &["completions", shell]);
+        assert!(ran.code == 0 && ran.out.contains("rotate"), "{shell}: {}", ran.err);
+    }
+}
+
+#[test]
 fn every_argument_is_explained() {
     let folder = folder();
     for command in [
         &["serve"][..],
         &["check"],
         &["migrate"],
+        &["completions"],
         &["keys", "list"],
         &["keys", "generate"],
         &["keys", "rotate"],
