@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::config::{self, Finding, Settings};
 use crate::db;
@@ -48,6 +49,11 @@ enum Command {
     Users(users::Command),
     /// Create the database or bring it up to date.
     Migrate,
+    /// Print what a shell needs to complete these commands.
+    Completions {
+        /// The shell to print it for.
+        shell: Shell,
+    },
 }
 
 /// Runs the command that the process was started with.
@@ -58,6 +64,13 @@ pub fn main() -> ExitCode {
         Command::Check => check::run(&config),
         Command::Keys(command) => keys::run(&config, command).map(|()| ExitCode::SUCCESS),
         Command::Users(command) => users::run(&config, command).map(|()| ExitCode::SUCCESS),
+        Command::Completions { shell } => {
+            // A reader that has gone away would make it panic.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "countersign", &mut script);
+            let _ = std::io::stdout().write_all(&script);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Migrate => migrate(&config).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

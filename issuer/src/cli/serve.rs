@@ -71,24 +71,20 @@ async fn serve(
     let internal = web::bind(settings.internal.listen).await?;
     let db = db::open(&settings.database, Schema::Migrate, &ids).await?;
     let keys = Arc::new(LiveKeys::new(keys));
-    let lifetimes = Lifetimes::new(settings.tokens.access_lifetime);
     let reloader = Reloader {
         running: settings.clone(),
         env,
         keys: Arc::clone(&keys),
         clock: ids.clock.clone(),
-        lifetimes: lifetimes.clone(),
+        lifetimes: Lifetimes::new(settings.tokens.access_lifetime),
     };
     let mut tasks = Supervisor::default();
     let app = App::new(&settings, ids.clone(), db.clone(), keys, tasks.restarts())?;
     // Before anything is signed, so that a key of longer tokens is published again at once.
-    lifetimes.exchange(&db, ids.clock.now()).await?;
-    if lifetimes.longest() > settings.tokens.access_lifetime {
-        let _ = reloader.reload();
-    }
-    let (watched, noted, swept) = (reloader, (db.clone(), ids.clone()), (db.clone(), ids.clone()));
+    note_lifetime(&reloader, &db).await?;
+    let (watched, noted, swept) = (reloader.clone(), (reloader, db.clone()), (db.clone(), ids.clone()));
     tasks.keep("reload", move |stop| watch(watched.clone(), stop));
-    tasks.keep("lifetimes", move |stop| note_lifetimes(lifetimes.clone(), noted.clone(), stop));
+    tasks.keep("lifetimes", move |stop| note_lifetimes(noted.clone(), stop));
     tasks.keep("sweep", move |stop| sweep(swept.clone(), stop));
     let version = env!("CARGO_PKG_VERSION");
     let internal_address = internal.local_addr().context("cannot tell the address")?;
@@ -128,12 +124,21 @@ async fn watch(reloader: Reloader, mut stop: Stop) {
 }
 
 /// Says now and then which lifetime our tokens have.
-async fn note_lifetimes(lifetimes: Lifetimes, (db, ids): (Db, Ids), mut stop: Stop) {
+async fn note_lifetimes((reloader, db): (Reloader, Db), mut stop: Stop) {
     while stop.pause(Duration::from_secs(NOTED_EVERY.unsigned_abs())).await {
-        if let Err(error) = lifetimes.exchange(&db, ids.clock.now()).await {
+        if let Err(error) = note_lifetime(&reloader, &db).await {
             tracing::warn!(event = "lifetimes_not_noted", error = %error, "token lifetimes were not noted");
         }
     }
+}
+
+/// Says which lifetime our tokens have; if others are longer, the keys stay published for as long as those.
+async fn note_lifetime(reloader: &Reloader, db: &Db) -> Result<(), db::Error> {
+    if reloader.lifetimes.exchange(db, reloader.clock.now()).await? {
+        // What may be wrong with the configuration is told by who watches it.
+        let _ = reloader.reload();
+    }
+    Ok(())
 }
 
 /// Forgets ended sessions, now and every hour, if no other issuer does.

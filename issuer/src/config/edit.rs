@@ -1,99 +1,113 @@
 //! Edits of the configuration file by the operator's commands. Everything but the lines in question stays as it
 //! was, comments included; a file is replaced whole or not at all.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use serde::Deserialize;
-use toml::{Spanned, Table, Value};
+use toml_edit::{ArrayOfTables, Datetime, DocumentMut, Item, Table, TableLike, Value, value};
 
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
     #[error("no [[keys]] entry has kid {0:?}")]
     NoSuchKey(String),
-    #[error("the keys are written in a way that cannot be edited safely; edit the file by hand:\n{0}")]
-    ByHand(String),
+    #[error("keys is not a list of [[keys]] entries")]
+    NotAList,
+    #[error("{0:?} is not a date and time")]
+    NoMoment(String),
     #[error("the file is not valid TOML: {0}")]
     Toml(String),
 }
 
 /// The lines of a `[[keys]]` entry; `file` is written as given.
-pub fn key_lines(kid: &str, file: &str, sign_from: &str) -> String {
-    let quoted = |text: &str| Value::String(text.to_owned()).to_string();
-    format!("[[keys]]\nkid = {}\nfile = {}\nsign_from = {sign_from}\n", quoted(kid), quoted(file))
-}
-
-/// The text of the file with a `[[keys]]` entry added at its end.
 ///
 /// # Errors
-/// [`EditError::ByHand`] if the result would not be the same document plus that entry.
+/// [`EditError::NoMoment`] if `sign_from` is not RFC 3339.
+pub fn key_lines(kid: &str, file: &str, sign_from: &str) -> Result<String, EditError> {
+    append_key("", kid, file, sign_from).map(|lines| lines.trim_start().to_owned())
+}
+
+/// The text of the file with an entry added to its `[[keys]]`.
+///
+/// # Errors
+/// [`EditError`] if there is something else under that name.
 pub fn append_key(text: &str, kid: &str, file: &str, sign_from: &str) -> Result<String, EditError> {
-    let lines = key_lines(kid, file, sign_from);
-    let gap = match text {
-        "" => "",
-        text if text.ends_with('\n') => "\n",
-        _ => "\n\n",
-    };
-    let edited = format!("{text}{gap}{lines}");
-    let mut expected = document(text)?;
-    let entry =
-        document(&lines)?.remove("keys").and_then(|keys| keys.as_array().cloned()).unwrap_or_default();
-    match expected.entry("keys").or_insert_with(|| Value::Array(Vec::new())) {
-        Value::Array(keys) => keys.extend(entry),
-        _ => return Err(EditError::ByHand(lines)),
+    let moment: Datetime = sign_from.parse().map_err(|_| EditError::NoMoment(sign_from.to_owned()))?;
+    let mut entry = Table::new();
+    entry.insert("kid", value(kid));
+    entry.insert("file", value(file));
+    entry.insert("sign_from", value(moment));
+    let mut document = document(text)?;
+    match document.entry("keys").or_insert(Item::ArrayOfTables(ArrayOfTables::new())) {
+        Item::ArrayOfTables(entries) => {
+            entry.decor_mut().set_prefix(if text.is_empty() { "" } else { "\n" });
+            entries.push(entry);
+        }
+        Item::Value(Value::Array(entries)) => entries.push(entry.into_inline_table()),
+        _ => return Err(EditError::NotAList),
     }
-    confirm(edited, &expected, &lines)
+    Ok(document.to_string())
 }
 
 /// The text of the file with `revoked = true` in the entry of `kid`.
 ///
 /// # Errors
-/// [`EditError::NoSuchKey`]; [`EditError::ByHand`] if the result would not be the same document plus that.
+/// [`EditError::NoSuchKey`]
 pub fn revoke_key(text: &str, kid: &str) -> Result<String, EditError> {
-    let by_hand = "revoked = true";
-    let places: Places = toml::from_str(text).map_err(|error| EditError::Toml(error.message().to_owned()))?;
-    let index = places.keys.iter().position(|key| key.kid.get_ref() == kid);
-    let index = index.ok_or_else(|| EditError::NoSuchKey(kid.to_owned()))?;
-    let place = places.keys.get(index).ok_or_else(|| EditError::NoSuchKey(kid.to_owned()))?;
-    let mut edited = text.to_owned();
-    match &place.revoked {
-        Some(written) => edited.replace_range(written.span(), "true"),
-        None => {
-            let end = place.kid.span().end;
-            let line_end = text.get(end..).and_then(|rest| rest.find('\n')).map_or(text.len(), |at| end + at);
-            edited.insert_str(line_end, "\nrevoked = true");
+    let mut document = document(text)?;
+    let mut entries = entries(&mut document).into_iter();
+    let entry = entries.find(|entry| has_kid(&**entry, kid));
+    let entry = entry.ok_or_else(|| EditError::NoSuchKey(kid.to_owned()))?;
+    match entry.get_mut("revoked").and_then(Item::as_value_mut) {
+        Some(written) => {
+            // Its comment stays.
+            let decor = written.decor().clone();
+            *written = true.into();
+            *written.decor_mut() = decor;
         }
+        None => drop(entry.insert("revoked", value(true))),
     }
-    let mut expected = document(text)?;
-    let entry = expected.get_mut("keys").and_then(|keys| keys.get_mut(index)).and_then(Value::as_table_mut);
-    entry.ok_or_else(|| EditError::ByHand(by_hand.into()))?.insert("revoked".into(), true.into());
-    confirm(edited, &expected, by_hand)
+    Ok(document.to_string())
 }
 
-#[derive(Deserialize)]
-struct Places {
-    #[serde(default)]
-    keys: Vec<KeyPlace>,
-}
-
-#[derive(Deserialize)]
-struct KeyPlace {
-    kid: Spanned<String>,
-    revoked: Option<Spanned<bool>>,
-}
-
-fn document(text: &str) -> Result<Table, EditError> {
-    toml::from_str(text).map_err(|error| EditError::Toml(error.message().to_owned()))
-}
-
-/// `edited`, if it reads as `expected`.
-fn confirm(edited: String, expected: &Table, by_hand: &str) -> Result<String, EditError> {
-    match document(&edited) {
-        Ok(found) if found == *expected => Ok(edited),
-        _ => Err(EditError::ByHand(by_hand.to_owned())),
+/// The text of the file without the entries of `kids`, and without the comments above them.
+///
+/// # Errors
+/// [`EditError::Toml`]
+pub fn remove_keys(text: &str, kids: &[&str]) -> Result<String, EditError> {
+    let mut document = document(text)?;
+    let stays = |entry: &dyn TableLike| !kids.iter().any(|kid| has_kid(entry, kid));
+    match document.get_mut("keys") {
+        Some(Item::ArrayOfTables(entries)) => entries.retain(|entry| stays(entry)),
+        Some(Item::Value(Value::Array(entries))) => {
+            entries.retain(|entry| entry.as_inline_table().is_none_or(|entry| stays(entry)));
+        }
+        _ => {}
     }
+    Ok(document.to_string())
+}
+
+fn document(text: &str) -> Result<DocumentMut, EditError> {
+    text.parse().map_err(|error: toml_edit::TomlError| EditError::Toml(error.message().to_owned()))
+}
+
+/// The keys, however they are written.
+fn entries(document: &mut DocumentMut) -> Vec<&mut dyn TableLike> {
+    match document.get_mut("keys") {
+        Some(Item::ArrayOfTables(entries)) => {
+            entries.iter_mut().map(|entry| entry as &mut dyn TableLike).collect()
+        }
+        Some(Item::Value(Value::Array(entries))) => {
+            let tables = entries.iter_mut().filter_map(Value::as_inline_table_mut);
+            tables.map(|entry| entry as &mut dyn TableLike).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn has_kid(entry: &dyn TableLike, kid: &str) -> bool {
+    entry.get("kid").and_then(Item::as_str) == Some(kid)
 }
 
 /// Keeps other commands from editing `config` until the file returned is closed; waits for one that does so now.
@@ -109,13 +123,13 @@ pub fn lock_for_edit(config: &Path) -> std::io::Result<File> {
     Ok(folder)
 }
 
-/// Replaces the contents of `path` in one step, keeping its mode and the link that may lead to it.
+/// Replaces the contents of `path` in one step, keeping its mode, owner and group and the link that may lead to it.
 ///
 /// # Errors
 /// Those of the file system; the old contents are then untouched.
 pub fn replace_file(path: &Path, contents: &str) -> std::io::Result<()> {
     let target = path.canonicalize()?;
-    let mode = std::fs::metadata(&target)?.permissions();
+    let old = std::fs::metadata(&target)?;
     let mut name = std::ffi::OsString::from(".");
     name.push(target.file_name().unwrap_or_default());
     name.push(format!(".{}.new", std::process::id()));
@@ -124,14 +138,37 @@ pub fn replace_file(path: &Path, contents: &str) -> std::io::Result<()> {
         let mut file =
             std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(contents.as_bytes())?;
-        file.set_permissions(mode)?;
+        belong_as(&file, &old)?;
+        file.set_permissions(old.permissions())?;
         file.sync_all()?;
-        std::fs::rename(&draft, &target)
+        std::fs::rename(&draft, &target)?;
+        sync_folder(&target)
     })();
     if result.is_err() {
         let _ = std::fs::remove_file(&draft);
     }
     result
+}
+
+/// Gives `file` the owner and group of `model`: whoever read that can read this.
+///
+/// # Errors
+/// Those of the file system; only root can give a file to another user.
+pub(crate) fn belong_as(file: &File, model: &Metadata) -> std::io::Result<()> {
+    let now = file.metadata()?;
+    if (now.uid(), now.gid()) == (model.uid(), model.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(file, Some(model.uid()), Some(model.gid()))
+}
+
+/// Makes sure that a file that came into its folder is still there after a power cut.
+///
+/// # Errors
+/// Those of the file system.
+pub(crate) fn sync_folder(file: &Path) -> std::io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
@@ -156,24 +193,41 @@ mod tests {
     }
 
     #[test]
-    fn inline_keys_are_left_to_the_operator() {
+    fn inline_keys_are_edited_where_they_are() {
         let inline = "keys = [{ kid = \"one\", file = \"one.pem\", sign_from = 2026-11-20T00:00:00Z }]\n";
+        let two = append_key(inline, "two", "two.pem", "2026-11-21T00:00:00Z").unwrap();
+        let revoked = revoke_key(&two, "one").unwrap();
+        let keys = document(&revoked).unwrap();
+        assert_eq!(keys["keys"][0]["revoked"].as_bool(), Some(true));
+        assert_eq!(keys["keys"][1]["kid"].as_str(), Some("two"));
+        assert_eq!(
+            document(&remove_keys(&revoked, &["one"]).unwrap()).unwrap()["keys"][0]["kid"].as_str(),
+            Some("two")
+        );
         assert!(matches!(
-            append_key(inline, "two", "two.pem", "2026-11-21T00:00:00Z"),
-            Err(EditError::ByHand(_))
+            append_key("keys = 1", "two", "f", "2026-11-21T00:00:00Z"),
+            Err(EditError::NotAList)
         ));
-        assert!(matches!(revoke_key(inline, "one"), Err(EditError::ByHand(_))));
     }
 
     #[test]
-    fn revoking_marks_the_one_key_and_keeps_its_comment() {
+    fn revoking_marks_the_one_key_and_keeps_comments() {
         let two = append_key(FILE, "two", "two.pem", "2026-11-21T00:00:00Z").unwrap();
         let edited = revoke_key(&two, "one").unwrap();
-        assert_eq!(edited, two.replace("# first\n", "# first\nrevoked = true\n"));
+        let line = "sign_from = 2026-11-20T00:00:00Z\n";
+        assert_eq!(edited, two.replacen(line, &format!("{line}revoked = true\n"), 1));
         assert_eq!(revoke_key(&edited, "one").unwrap(), edited);
-        let lifted = edited.replace("revoked = true", "revoked = false");
-        assert_eq!(revoke_key(&lifted, "one").unwrap(), edited);
+        let lifted = edited.replace("revoked = true", "revoked = false # not yet");
+        assert_eq!(revoke_key(&lifted, "one").unwrap(), lifted.replace("false", "true"));
         assert!(matches!(revoke_key(&two, "three"), Err(EditError::NoSuchKey(_))));
+    }
+
+    #[test]
+    fn removing_takes_the_entries_and_nothing_else() {
+        let two = append_key(FILE, "two", "two.pem", "2026-11-21T00:00:00Z").unwrap();
+        assert_eq!(remove_keys(&two, &["two"]).unwrap().trim_end(), FILE);
+        assert!(remove_keys(&two, &["one"]).unwrap().starts_with("# ours\n[tokens] # and theirs\n"));
+        assert_eq!(remove_keys(&two, &[]).unwrap(), two);
     }
 
     #[test]

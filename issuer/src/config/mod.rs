@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use toml::Table;
 
 pub use database::{Database, DatabaseUrl, PostgresUrl};
-pub use edit::{EditError, append_key, key_lines, lock_for_edit, replace_file, revoke_key};
+pub use edit::{EditError, append_key, key_lines, lock_for_edit, remove_keys, replace_file, revoke_key};
+pub(crate) use edit::{belong_as, sync_folder};
 pub use finding::{Finding, Severity};
 pub(crate) use secret::readable_by_others;
 pub use secret::{Secret, Secrets};

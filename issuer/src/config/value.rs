@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use ipnet::IpNet;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use toml::Value;
@@ -217,24 +218,11 @@ impl Setting for Origin {
 
 /// A block of addresses, `10.0.0.0/8`, or a single one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
+pub struct Network(IpNet);
 
 impl Network {
     pub fn contains(&self, ip: IpAddr) -> bool {
-        fn shared_bits(a: &[u8], b: &[u8]) -> usize {
-            let whole = a.iter().zip(b).take_while(|(a, b)| a == b).count();
-            let rest = a.get(whole).zip(b.get(whole)).map_or(0, |(a, b)| (a ^ b).leading_zeros() as usize);
-            whole * 8 + rest
-        }
-        let shared = match (self.address, ip.to_canonical()) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => shared_bits(&a.octets(), &b.octets()),
-            (IpAddr::V6(a), IpAddr::V6(b)) => shared_bits(&a.octets(), &b.octets()),
-            _ => return false,
-        };
-        shared >= usize::from(self.prefix)
+        self.0.contains(&ip.to_canonical())
     }
 }
 
@@ -242,17 +230,8 @@ impl Setting for Network {
     const EXPECTED: &'static str = r#"an address or a block, such as "10.0.0.0/8""#;
 
     fn from_text(text: &str) -> Option<Self> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse::<IpAddr>().ok()?.to_canonical();
-        let widest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            Some(prefix) => prefix.parse().ok().filter(|&prefix| prefix <= widest)?,
-            None => widest,
-        };
-        Some(Self { address, prefix })
+        let single = |text: &str| text.parse::<IpAddr>().ok().map(|ip| IpNet::from(ip.to_canonical()));
+        text.parse().ok().or_else(|| single(text)).map(Self)
     }
 }
 

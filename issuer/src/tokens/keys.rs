@@ -15,8 +15,8 @@ use ed25519_dalek::pkcs8::DecodePrivateKey as _;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::schedule::{InvalidSchedule, Schedule, Slot, State};
-use crate::config::{Finding, KeyLine, Settings, readable_by_others};
+use super::schedule::{InvalidSchedule, Schedule, State};
+use crate::config::{Finding, Settings, readable_by_others};
 
 /// The keys of one version of the configuration.
 #[derive(Clone)]
@@ -38,10 +38,10 @@ impl fmt::Debug for KeySet {
 }
 
 impl KeySet {
-    /// Reads the keys that `settings` names and checks that one of them signs at `now`.
+    /// Reads the keys that `settings` names and checks that one of them signs at `now`. `overlap` is how long a key
+    /// outlives its last signature: the longest lifetime of a token that may still be alive, plus clock skew.
     ///
-    /// A key stays published for `overlap` seconds after it signed last. The set is `None` if any finding is an error.
-    /// The file of a revoked key is not read: it may be gone.
+    /// The set is `None` if any finding is an error. The file of a revoked key is not read: it may be gone.
     pub fn load(settings: &Settings, overlap: i64, now: i64) -> (Option<Self>, Vec<Finding>) {
         let file = settings.file.display();
         let mut findings = Vec::new();
@@ -63,8 +63,7 @@ impl KeySet {
         if pairs.len() > MAX_KEYS {
             findings.push(Finding::error(&file, "keys", format!("more than {MAX_KEYS} keys")));
         }
-        let slots = settings.keys.iter().map(slot).collect();
-        let schedule = match Schedule::new(slots, overlap) {
+        let schedule = match Schedule::of(&settings.keys, overlap) {
             Ok(schedule) => schedule,
             Err(error) => {
                 let key = match error {
@@ -85,6 +84,14 @@ impl KeySet {
         }
         let sound = !findings.iter().any(Finding::is_error);
         (sound.then_some(Self { schedule, pairs }), findings)
+    }
+
+    /// Whether these are the same keys at the same times.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let keys = |set: &Self| {
+            set.pairs.iter().map(|(kid, pair)| (kid.clone(), pair.private.clone())).collect::<Vec<_>>()
+        };
+        self.schedule == other.schedule && keys(self) == keys(other)
     }
 
     pub fn schedule(&self) -> &Schedule {
@@ -118,10 +125,6 @@ impl KeySet {
     pub fn jwks(&self, now: i64) -> JwkSet {
         JwkSet { keys: self.published(now).map(|(kid, key)| Jwk::ed25519(kid, key)).collect() }
     }
-}
-
-fn slot(line: &KeyLine) -> Slot {
-    Slot { kid: line.kid.clone(), sign_from: line.sign_from, revoked: line.revoked }
 }
 
 fn read_pair(file: &Path) -> Result<Pair, String> {

@@ -28,11 +28,12 @@ impl Lifetimes {
         self.longest.load(Ordering::Relaxed)
     }
 
-    /// Notes that we issue tokens, and learns what others issue and issued before.
+    /// Notes that we issue tokens, and learns what others issue and issued before; answers whether there are longer
+    /// ones than we knew.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn exchange(&self, db: &Db, now: UnixTime) -> Result<(), Error> {
+    pub async fn exchange(&self, db: &Db, now: UnixTime) -> Result<bool, Error> {
         let configured = self.configured;
         // Further ahead than the next time, so that a crash in between loses nothing.
         db.write(async move |tx| {
@@ -41,7 +42,7 @@ impl Lifetimes {
         })
         .await?;
         let longest = store::longest_lifetime(db.reads(), now).await?;
-        self.longest.store(longest.max(configured), Ordering::Relaxed);
-        Ok(())
+        // What it once was, it stays: a key must not be missed that was published a moment ago.
+        Ok(self.longest.fetch_max(longest, Ordering::Relaxed) < longest)
     }
 }

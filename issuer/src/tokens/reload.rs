@@ -1,15 +1,17 @@
 //! Taking up changed keys while the issuer runs: at SIGHUP, and when the configuration or a key file changes. Only
 //! `[[keys]]` takes effect; a configuration with an error is refused as a whole and the one in force stays.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, Event, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
 use super::{KeySet, Lifetimes, LiveKeys};
 use crate::ambient::Clock;
@@ -25,6 +27,7 @@ pub struct Reloader {
     pub env: Vec<(String, String)>,
     pub keys: Arc<LiveKeys>,
     pub clock: Clock,
+    /// Decides how long a key stays published after its last signature.
     pub lifetimes: Lifetimes,
 }
 
@@ -34,6 +37,8 @@ pub struct Reloaded {
     pub warnings: Vec<Finding>,
     /// Sections that differ from those in force and need a restart.
     pub needs_restart: Vec<&'static str>,
+    /// Whether the keys are others than before.
+    pub changed: bool,
 }
 
 impl Reloader {
@@ -74,8 +79,9 @@ impl Reloader {
             let message = format!("key {kid:?} signs before verifiers have fetched it (jwks.max_age)");
             findings.push(Finding::warning(settings.file.display(), "keys.sign_from", message));
         }
+        let changed = !set.is_same_as(&current);
         self.keys.replace(set);
-        Ok(Reloaded { warnings: findings, needs_restart })
+        Ok(Reloaded { warnings: findings, needs_restart, changed })
     }
 
     fn refuse(&self, mut findings: Vec<Finding>) -> Result<Reloaded, Vec<Finding>> {
@@ -84,6 +90,10 @@ impl Reloader {
         Err(findings)
     }
 }
+
+/// How often the contents are looked at: no notice comes of a folder that was swapped for another, nor from most
+/// network disks.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Reloads whenever told to, or when a file changes.
 #[derive(Debug)]
@@ -108,6 +118,11 @@ impl Watch {
 
     /// Reloads again and again, and logs what came of it. Never returns.
     pub async fn run(mut self) {
+        let mut looks = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut seen = self.files.contents().await;
+        // Whatever changed between reading the configuration and listening for changes.
+        self.reload(|reloaded| reloaded.changed || !reloaded.needs_restart.is_empty());
         loop {
             let hangup = async {
                 match &mut self.hangups {
@@ -121,23 +136,32 @@ impl Watch {
                     tokio::time::sleep(DEBOUNCE).await;
                     let _ = self.changes.try_recv();
                 }
-            }
-            let loaded = self.reloader.load();
-            if let Some(settings) = &loaded.settings {
-                // Also if its keys are refused: a key file that is still missing may come.
-                self.files.follow(settings);
-            }
-            match self.reloader.take_up(loaded) {
-                Ok(reloaded) => note(&reloaded),
-                Err(findings) => {
-                    for finding in findings {
-                        let finding = finding.to_string();
-                        tracing::error!(
-                            event = "config_refused",
-                            finding,
-                            "the configuration in force stays"
-                        );
+                _ = looks.tick() => {
+                    if self.files.contents().await == seen {
+                        continue;
                     }
+                }
+            }
+            // Before reloading: what changes meanwhile is then seen the next time.
+            seen = self.files.contents().await;
+            self.reload(|_| true);
+        }
+    }
+
+    /// Takes up the configuration as it is now, and logs what came of it.
+    fn reload(&mut self, worth_a_line: impl FnOnce(&Reloaded) -> bool) {
+        let loaded = self.reloader.load();
+        if let Some(settings) = &loaded.settings {
+            // Also if its keys are refused: a key file that is still missing may come.
+            self.files.follow(settings);
+        }
+        match self.reloader.take_up(loaded) {
+            Ok(reloaded) if worth_a_line(&reloaded) => note(&reloaded),
+            Ok(_) => {}
+            Err(findings) => {
+                for finding in findings {
+                    let finding = finding.to_string();
+                    tracing::error!(event = "config_refused", finding, "the configuration in force stays");
                 }
             }
         }
@@ -160,7 +184,6 @@ fn note(reloaded: &Reloaded) {
 #[derive(Debug)]
 struct Files {
     watcher: Option<RecommendedWatcher>,
-    folders: BTreeSet<PathBuf>,
     interesting: Arc<RwLock<BTreeSet<PathBuf>>>,
 }
 
@@ -181,7 +204,7 @@ impl Files {
         let watcher = notify::recommended_watcher(notice)
             .inspect_err(|error| tracing::warn!(event = "no_watch", error = %error, "files are not watched"))
             .ok();
-        Self { watcher, folders: BTreeSet::new(), interesting }
+        Self { watcher, interesting }
     }
 
     /// Follows the configuration and its keys from now on, and what links among them lead to.
@@ -197,17 +220,26 @@ impl Files {
         *self.interesting.write().unwrap_or_else(PoisonError::into_inner) = files;
         let Some(watcher) = &mut self.watcher else { return };
         for folder in folders {
-            if self.folders.contains(&folder) {
-                continue;
-            }
-            match watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                Ok(()) => drop(self.folders.insert(folder)),
-                Err(error) => {
-                    let folder = folder.display();
-                    tracing::warn!(event = "no_watch", %folder, error = %error, "a folder is not watched");
-                }
+            // Each time, because another folder may be in its place by now.
+            if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                let folder = folder.display();
+                tracing::warn!(event = "no_watch", %folder, error = %error, "a folder is not watched");
             }
         }
+    }
+
+    /// A digest of each file that is followed; `None` for one that cannot be read.
+    async fn contents(&self) -> BTreeMap<PathBuf, Option<[u8; 32]>> {
+        let files = self.interesting.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let digest = |file: &PathBuf| {
+            let bytes = std::fs::read(file).ok().map(Zeroizing::new)?;
+            Some(Sha256::digest(&*bytes).into())
+        };
+        // A network disk that is slow or gone must not hold up requests.
+        let reading = tokio::task::spawn_blocking(move || {
+            files.into_iter().map(|file| (file.clone(), digest(&file))).collect()
+        });
+        reading.await.unwrap_or_default()
     }
 }
 

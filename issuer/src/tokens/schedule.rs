@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use crate::config::KeyLine;
+
 /// A key as the schedule sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
@@ -44,7 +46,21 @@ pub enum InvalidSchedule {
     SameMoment(String, String),
 }
 
+impl From<&KeyLine> for Slot {
+    fn from(line: &KeyLine) -> Self {
+        Self { kid: line.kid.clone(), sign_from: line.sign_from, revoked: line.revoked }
+    }
+}
+
 impl Schedule {
+    /// The schedule of the lines of a configuration.
+    ///
+    /// # Errors
+    /// As [`Schedule::new`].
+    pub fn of(lines: &[KeyLine], overlap: i64) -> Result<Self, InvalidSchedule> {
+        Self::new(lines.iter().map(Slot::from).collect(), overlap)
+    }
+
     /// # Errors
     /// [`InvalidSchedule`] if the lines contradict each other. That no key signs at the moment is not an error
     /// here, because it depends on the moment: see [`Schedule::signing`].

@@ -2,13 +2,16 @@
 
 mod users;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::SystemTime;
 
 use countersign_issuer::ambient::Ids;
 use countersign_issuer::db::{self, Schema};
+use sqlx::Connection as _;
 
-use crate::stage::{Folder, NOON, key_lines};
+use crate::stage::{Folder, NOON, key_lines, pem};
 
 pub(crate) fn countersign(config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
@@ -62,6 +65,41 @@ fn check_is_content_with_what_serve_would_take() {
     let after = run(&folder, &["check"]);
     assert_eq!((after.code, after.out.lines().count()), (0, 1), "{}", after.out);
     assert!(after.out.contains("errors: 0, warnings: 0"), "{}", after.out);
+}
+
+/// Every file below, with its contents and the time of its last change.
+fn everything(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| {
+            let changed = std::fs::metadata(&path).unwrap().modified().unwrap();
+            let contents = std::fs::read(&path).unwrap();
+            (path, (contents, changed))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn check_changes_nothing() {
+    let folder = folder();
+    let unchanged_by_check = || {
+        let before = everything(folder.0.path());
+        folder.set_mode(".", 0o500);
+        let ran = run(&folder, &["check"]);
+        folder.set_mode(".", 0o700);
+        assert_eq!(ran.code, 0, "{}", ran.out);
+        assert_eq!(everything(folder.0.path()), before);
+    };
+    // Before there is a database, with one, and with one that is in the journal mode it was made with.
+    unchanged_by_check();
+    assert_eq!(run(&folder, &["migrate"]).code, 0);
+    unchanged_by_check();
+    sqlx::any::install_default_drivers();
+    let url = format!("sqlite://{}", folder.path("issuer.db").display());
+    let mut db = sqlx::AnyConnection::connect(&url).await.unwrap();
+    sqlx::query("PRAGMA journal_mode = DELETE").execute(&mut db).await.unwrap();
+    db.close().await.unwrap();
+    unchanged_by_check();
 }
 
 #[test]
@@ -226,7 +264,6 @@ fn a_configuration_in_the_current_folder_needs_no_naming() {
     assert!(made.contains("file = \"keys/first.pem\"\n"), "{made}");
     assert!(folder.path("keys/first.pem").exists());
     here(&["keys", "rotate", "--kid", "next"]);
-    here(&["keys", "revoke", "next"]);
     here(&["migrate"]);
     here(&["check"]);
 }
@@ -290,10 +327,108 @@ fn commands_at_the_same_time_lose_nothing() {
 #[test]
 fn a_rotation_that_is_refused_leaves_no_key_behind() {
     let folder = folder();
-    let text = std::fs::read_to_string(folder.config()).unwrap();
-    folder.write("countersign.toml", &text.replace("one.pem", "gone.pem"));
-    fails(&folder, &["keys", "rotate", "--kid", "next"], "gone.pem cannot be read");
+    for n in 1..countersign_claims::MAX_KEYS {
+        folder.write(&format!("k{n}.pem"), &pem(7));
+        folder.append("countersign.toml", &key_lines(&format!("k{n}"), NOON + 60 * n as i64));
+    }
+    let before = std::fs::read_to_string(folder.config()).unwrap();
+    fails(&folder, &["keys", "rotate", "--kid", "next"], "more than ");
     assert_eq!(std::fs::read_dir(folder.path("keys")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_to_string(folder.config()).unwrap(), before);
+}
+
+#[test]
+fn a_missing_key_file_is_mended_by_rotating_and_revoking() {
+    let folder = folder();
+    std::fs::remove_file(folder.path("one.pem")).unwrap();
+    let list = run(&folder, &["keys", "list"]);
+    assert_eq!(list.code, 0, "{}", list.err);
+    assert!(
+        list.out.contains("one") && list.err.contains("one.pem cannot be read"),
+        "{}{}",
+        list.out,
+        list.err
+    );
+    fails(&folder, &["keys", "revoke", "one"], "no key signs now");
+    let rotated = run(&folder, &["keys", "rotate", "--kid", "next", "--sign-in", "0s", "--force"]);
+    assert_eq!(rotated.code, 0, "{}", rotated.err);
+    assert!(rotated.err.contains("a running issuer refuses this until it is mended"), "{}", rotated.err);
+    let revoked = run(&folder, &["keys", "revoke", "one"]);
+    assert_eq!(revoked.code, 0, "{}", revoked.err);
+    assert_eq!(run(&folder, &["check"]).code, 0);
+}
+
+#[test]
+fn two_rotations_in_one_second_sign_one_after_the_other() {
+    let folder = folder();
+    for kid in ["a", "b", "c"] {
+        let ran = run(&folder, &["keys", "rotate", "--kid", kid]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+    }
+    let keys = folder.settings().keys;
+    assert!(keys.windows(2).all(|pair| pair[0].sign_from < pair[1].sign_from), "{keys:?}");
+}
+
+#[test]
+fn owner_and_group_stay_and_new_keys_get_them() {
+    use std::os::unix::fs::MetadataExt as _;
+    let folder = folder();
+    // Only root can give a file away; anyone else tries with what is his.
+    let _ = std::os::unix::fs::chown(folder.config(), Some(12_345), Some(12_346));
+    let owner = |name: &str| {
+        let file = std::fs::metadata(folder.path(name)).unwrap();
+        (file.uid(), file.gid())
+    };
+    let expected = owner("countersign.toml");
+    assert_eq!(run(&folder, &["keys", "rotate", "--kid", "two", "--sign-in", "0s", "--force"]).code, 0);
+    assert_eq!(run(&folder, &["keys", "revoke", "one"]).code, 0);
+    assert_eq!(run(&folder, &["keys", "generate", "--kid", "three"]).code, 0);
+    for name in ["countersign.toml", "keys", "keys/two.pem", "keys/three.pem"] {
+        assert_eq!(owner(name), expected, "{name}");
+    }
+}
+
+#[test]
+fn what_generate_prints_is_safe_to_paste() {
+    let folder = folder();
+    let now = countersign_issuer::ambient::Clock::system().now().seconds();
+    let made = run(&folder, &["keys", "generate", "--kid", "next"]);
+    assert_eq!((made.code, made.err.as_str()), (0, ""));
+    folder.append("countersign.toml", &format!("\n{}", made.out));
+    let delay = folder.settings().keys[1].sign_from - now;
+    assert!((600..=610).contains(&delay), "{delay}");
+}
+
+#[test]
+fn pruning_shows_first_and_removes_only_what_is_retired() {
+    let folder = folder();
+    let now = countersign_issuer::ambient::Clock::system().now().seconds();
+    for (kid, ago) in [("two", 5_000), ("three", 300)] {
+        folder.write(&format!("{kid}.pem"), &pem(2));
+        folder.append("countersign.toml", &key_lines(kid, now - ago));
+    }
+    let before = std::fs::read_to_string(folder.config()).unwrap();
+    let shown = run(&folder, &["keys", "prune"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    assert!(shown.out.contains("would remove one and ") && !shown.out.contains("two"), "{}", shown.out);
+    assert_eq!(std::fs::read_to_string(folder.config()).unwrap(), before);
+    assert!(folder.path("one.pem").exists());
+
+    assert_eq!(run(&folder, &["keys", "prune", "--yes"]).code, 0);
+    let kids: Vec<String> = folder.settings().keys.into_iter().map(|line| line.kid).collect();
+    assert_eq!(kids, ["two", "three"]);
+    assert!(!folder.path("one.pem").exists() && folder.path("two.pem").exists());
+    assert!(run(&folder, &["keys", "prune", "--yes"]).out.contains("no key is retired"));
+}
+
+#[test]
+fn keys_are_listed_for_programs_too() {
+    let folder = folder();
+    let list: serde_json::Value =
+        serde_json::from_str(&run(&folder, &["keys", "list", "--json"]).out).unwrap();
+    let expected =
+        serde_json::json!([{"kid": "one", "sign_from": "2020-01-01T00:00:00Z", "state": "signing"}]);
+    assert_eq!(list, expected);
 }
 
 #[test]
@@ -330,9 +465,20 @@ fn revoking_unpublishes_and_never_leaves_a_gap() {
     let revoked = run(&folder, &["keys", "revoke", "one"]);
     assert_eq!(revoked.code, 0, "{}", revoked.err);
     assert!(revoked.out.contains("keys.remote.refresh; others: jwks.max_age"), "{}", revoked.out);
+    // Nobody listens.
+    assert!(revoked.err.contains("could not be asked at 127.0.0.1:0: "), "{}", revoked.err);
     let list = run(&folder, &["keys", "list"]).out;
     assert!(list.lines().any(|line| line.starts_with("one ") && line.ends_with("revoked")), "{list}");
     assert!(!run(&folder, &["keys", "jwks"]).out.contains("\"one\""));
+}
+
+#[test]
+fn shells_are_told_how_to_complete() {
+    let folder = folder();
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = run(&folder, &["completions", shell]);
+        assert!(ran.code == 0 && ran.out.contains("rotate"), "{shell}: {}", ran.err);
+    }
 }
 
 #[test]
@@ -342,10 +488,12 @@ fn every_argument_is_explained() {
         &["serve"][..],
         &["check"],
         &["migrate"],
+        &["completions"],
         &["keys", "list"],
         &["keys", "generate"],
         &["keys", "rotate"],
         &["keys", "revoke"],
+        &["keys", "prune"],
         &["keys", "jwks"],
         &["users", "create"],
         &["users", "list"],

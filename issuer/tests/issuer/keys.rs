@@ -1,10 +1,15 @@
 //! Published keys, rotation by the clock, reload while running, health.
 
-use countersign_issuer::ambient::UnixTime;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_issuer::ambient::{Clock, UnixTime};
+use countersign_issuer::tokens::reload::{Reloader, Watch};
+use countersign_issuer::tokens::{KeySet, Lifetimes, LiveKeys};
 use http::StatusCode;
 use serde_json::json;
 
-use crate::stage::{NOON, ON_A_FILE, TestApp, key_lines, kid, pem};
+use crate::stage::{Folder, NOON, ON_A_FILE, TestApp, key_lines, kid, noon, pem};
 
 const JWKS: &str = "/.well-known/jwks.json";
 const OVERLAP: i64 = 900 + 30;
@@ -288,4 +293,67 @@ async fn a_database_file_that_is_gone_or_another_is_not_ready() {
     std::fs::rename(&aside, &file).unwrap();
     app.pass(5);
     app.get("/readyz").await.expect(StatusCode::OK);
+}
+
+/// A folder and the keys in force, without an issuer around them.
+fn watched() -> (Folder, Arc<LiveKeys>, Reloader) {
+    let folder = Folder::new("");
+    let running = folder.settings();
+    let lifetimes = Lifetimes::new(running.tokens.access_lifetime);
+    let keys = Arc::new(LiveKeys::new(KeySet::load(&running, running.tokens.overlap(), NOON).0.unwrap()));
+    let reloader =
+        Reloader { running, env: Vec::new(), keys: Arc::clone(&keys), clock: Clock::manual(noon()), lifetimes };
+    (folder, keys, reloader)
+}
+
+/// Lets the paused clock run until two keys are published.
+async fn until_taken_up(keys: &LiveKeys) {
+    for _ in 0..60 {
+        if keys.at(NOON).keyring.len() == 2 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    panic!("the key was not taken up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_during_startup_is_seen() {
+    let (folder, keys, reloader) = watched();
+    folder.append("countersign.toml", &key_lines("two", NOON + 600));
+    let watch = tokio::spawn(Watch::start(reloader).run());
+    until_taken_up(&keys).await;
+    watch.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_is_swapped_is_seen() {
+    let (folder, keys, mut reloader) = watched();
+    let (live, next) = (folder.path("live"), folder.path("next"));
+    for place in [&live, &next] {
+        std::fs::create_dir(place).unwrap();
+        for name in ["countersign.toml", "current.secret", "one.pem", "two.pem"] {
+            std::fs::copy(folder.path(name), place.join(name)).unwrap();
+        }
+    }
+    reloader.running.file = live.join("countersign.toml");
+    let watch = tokio::spawn(Watch::start(reloader).run());
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert_eq!(keys.at(NOON).keyring.len(), 1);
+    let text = std::fs::read_to_string(next.join("countersign.toml")).unwrap();
+    std::fs::write(next.join("countersign.toml"), text + &key_lines("two", NOON + 600)).unwrap();
+    // The folder that is watched goes elsewhere: no notice tells of the other one in its place.
+    std::fs::rename(&live, folder.path("old")).unwrap();
+    std::fs::rename(&next, &live).unwrap();
+    until_taken_up(&keys).await;
+    watch.abort();
+}
+
+#[test]
+fn a_longer_lifetime_that_is_remembered_keeps_a_key_published() {
+    let folder = Folder::new(&key_lines("two", NOON - 1_000));
+    let settings = folder.settings();
+    let published = |overlap| KeySet::load(&settings, overlap, NOON).0.unwrap().jwks(NOON).keys.len();
+    assert_eq!(published(settings.tokens.overlap()), 1);
+    assert_eq!(published(3_600), 2);
 }
