@@ -15,19 +15,17 @@ use crate::app::App;
 use crate::web::{self, Limits};
 use crate::{accounts, health, login, sessions, tokens};
 
-/// What clients may call: small bodies, and an answer before a client that retries within the grace of a refresh
-/// would have waited too long.
+/// What clients and our own machines may call.
 const API: Limits = Limits { body: 64 * 1024, deadline: Duration::from_secs(20) };
-
-/// What only our own machines may call.
-const INTERNAL: Limits = Limits { body: 64 * 1024, deadline: Duration::from_secs(20) };
 
 /// Pages and documents: nothing is sent to them.
 const PAGES: Limits = Limits { body: 0, deadline: Duration::from_secs(10) };
 
-/// The deadline of every call that changes a session lies below the grace of a refresh: who was not answered in time
-/// may still try again.
-pub const LONGEST_CALL: Duration = API.deadline;
+/// Below the grace of a refresh, in seconds: who was not answered in time may still try again.
+fn within(grace: i64) -> Limits {
+    let deadline = Duration::from_secs(grace.saturating_mul(2).max(0).unsigned_abs() / 3);
+    Limits { deadline: deadline.min(API.deadline), ..API }
+}
 
 const OPENAPI_PATH: &str = "/v1/openapi.json";
 
@@ -55,7 +53,7 @@ pub fn public(app: App) -> Router {
     let cors = app.origins.cors();
     let around = |routes, limits| web::around(routes, limits, app.ids.clone(), app.requests.clone());
     let unknown = Router::new().fallback(web::not_found);
-    let routes = around(api.method_not_allowed_fallback(web::method_not_allowed), API)
+    let routes = around(api.method_not_allowed_fallback(web::method_not_allowed), within(app.grants.rules.grace))
         .merge(around(pages, PAGES))
         .merge(around(unknown, API));
     // Outside of everything, because a browser must be told of refusals, too.
@@ -66,7 +64,7 @@ pub fn public(app: App) -> Router {
 pub fn internal(app: App) -> Router {
     let (api, _) = internal_api().split_for_parts();
     let routes = api.fallback(web::not_found).method_not_allowed_fallback(web::method_not_allowed);
-    web::around(routes, INTERNAL, app.ids.clone(), app.requests.clone()).with_state(app)
+    web::around(routes, API, app.ids.clone(), app.requests.clone()).with_state(app)
 }
 
 /// The document of the public API (OpenAPI 3.1), made from the routes themselves.
@@ -86,4 +84,17 @@ fn described(mut document: OpenApi) -> OpenApi {
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
     document
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_call_takes_as_long_as_the_grace_of_a_refresh() {
+        for grace in [10, 30, 300] {
+            let deadline = within(grace).deadline.as_secs();
+            assert!(0 < deadline && deadline.cast_signed() < grace, "{grace}: {deadline}");
+        }
+    }
 }

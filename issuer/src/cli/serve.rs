@@ -82,8 +82,12 @@ async fn serve(
     let app = App::new(&settings, ids.clone(), db.clone(), keys, tasks.restarts())?;
     // Before anything is signed, so that a key of longer tokens is published again at once.
     note_lifetime(&reloader, &db).await?;
+    // Begun here, so that no change and no SIGHUP is missed between now and the task's turn.
+    let mut begun = Some(Watch::start(reloader.clone()));
     let (watched, noted, swept) = (reloader.clone(), (reloader, db.clone()), (db.clone(), ids.clone()));
-    tasks.keep("reload", move |stop| watch(watched.clone(), stop));
+    tasks.keep("reload", move |stop| {
+        watch(begun.take().unwrap_or_else(|| Watch::start(watched.clone())), stop)
+    });
     tasks.keep("lifetimes", move |stop| note_lifetimes(noted.clone(), stop));
     tasks.keep("sweep", move |stop| sweep(swept.clone(), stop));
     let version = env!("CARGO_PKG_VERSION");
@@ -116,9 +120,9 @@ async fn serve(
 }
 
 /// Takes up changed keys until told to stop.
-async fn watch(reloader: Reloader, mut stop: Stop) {
+async fn watch(watch: Watch, mut stop: Stop) {
     tokio::select! {
-        () = Watch::start(reloader).run() => {}
+        () = watch.run() => {}
         () = stop.requested() => {}
     }
 }

@@ -193,11 +193,44 @@ fn serve_refuses_what_check_refuses() {
             good.replace("[secrets]", &format!("[roles]\nking = [\"{}\"]\n[secrets]", "x".repeat(6000))),
             "roles: someone with every role can get a token of ",
         ),
-        (good.replace("127.0.0.1:0", "203.0.113.1:1"), "cannot listen on 203.0.113.1:1"),
+        (good.replace("[server]\nlisten = \"127.0.0.1:0\"", "[server]\nlisten = \"203.0.113.1:1\""), "cannot listen on 203.0.113.1:1"),
     ] {
         folder.write("countersign.toml", &text);
         fails(&folder, &["serve"], expected);
     }
+}
+
+#[test]
+fn a_database_file_is_for_its_owner_only_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder();
+    let command = countersign(&folder.config());
+    let mut loose = Command::new("sh");
+    loose.args(["-c", "umask 000 && exec \"$0\" migrate"]).arg(command.get_program());
+    loose.env_clear().env("COUNTERSIGN_CONFIG", folder.config());
+    assert!(loose.status().unwrap().success());
+    let mode = std::fs::metadata(folder.path("issuer.db")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn of_several_starters_one_migrates_and_the_others_wait() {
+    let folder = folder();
+    let start = || countersign(&folder.config()).arg("migrate").stderr(Stdio::piped()).spawn().unwrap();
+    let starters: Vec<_> = (0..4).map(|_| start()).collect();
+    for starter in starters {
+        let done = starter.wait_with_output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    let checked = run(&folder, &["check"]);
+    assert!(checked.out.contains("errors: 0, warnings: 0"), "{}", checked.out);
+}
+
+#[test]
+fn only_serve_and_migrate_make_a_database() {
+    let folder = folder();
+    fails(&folder, &["users", "list"], "it does not exist; `countersign migrate` creates it");
+    assert!(!folder.path("issuer.db").exists());
 }
 
 #[test]
@@ -218,8 +251,11 @@ fn an_occupied_port_is_one_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let text = std::fs::read_to_string(folder.config()).unwrap();
-    folder.write("countersign.toml", &text.replace("127.0.0.1:0", &address.to_string()));
-    fails(&folder, &["serve"], &format!("cannot listen on {address}: Address already in use"));
+    for section in ["[server]", "[internal]"] {
+        let (free, bound) = (format!("{section}\nlisten = \"127.0.0.1:0\""), format!("{section}\nlisten = \"{address}\""));
+        folder.write("countersign.toml", &text.replace(&free, &bound));
+        fails(&folder, &["serve"], &format!("cannot listen on {address}: Address already in use"));
+    }
 }
 
 #[test]

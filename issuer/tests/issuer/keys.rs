@@ -268,13 +268,13 @@ async fn health_is_alive_and_ready_is_able() {
 async fn what_cannot_be_written_is_not_ready() {
     let app = TestApp::with(ON_A_FILE, |_| ()).await;
     app.get("/readyz").await.expect(StatusCode::OK);
-    app.execute("PRAGMA query_only = ON").await;
+    app.execute("CREATE TRIGGER full BEFORE UPDATE ON write_probe BEGIN SELECT RAISE(ABORT, 'full'); END").await;
     // Probed every few seconds, however often it is asked.
     app.get("/readyz").await.expect(StatusCode::OK);
     app.pass(5);
     let ready = app.get("/readyz").await.expect(StatusCode::SERVICE_UNAVAILABLE).json();
     assert_eq!((&ready["status"], &ready["database"]), (&json!("not_ready"), &json!("unavailable")));
-    app.execute("PRAGMA query_only = OFF").await;
+    app.execute("DROP TRIGGER full").await;
     app.pass(5);
     app.get("/readyz").await.expect(StatusCode::OK);
 }

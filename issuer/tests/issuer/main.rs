@@ -3,8 +3,11 @@
 
 mod accounts;
 mod bad_requests;
+mod browsers;
 mod command;
 mod connections;
+mod figures;
+mod floors;
 mod keys;
 mod login;
 mod openapi;
@@ -12,4 +15,6 @@ mod readme;
 mod refresh;
 mod running;
 mod sessions;
+mod several;
 mod stage;
+mod writing;

@@ -41,7 +41,7 @@ fn the_example_is_a_configuration() {
 fn documented_calls() -> BTreeSet<String> {
     let cells = section("HTTP API").lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
     let calls = cells.filter_map(|cell| {
-        let (method, paths) = cell.split_once(' ')?;
+        let (method, paths) = cell.split_once(' ').filter(|(method, _)| method.bytes().all(|b| b.is_ascii_uppercase()))?;
         let quoted = paths.split('`').skip(1).step_by(2);
         Some(quoted.map(move |path| format!("{method} {path}")))
     });

@@ -12,7 +12,7 @@ use countersign_issuer::ambient::{Clock, Entropy, Ids, UnixTime};
 use countersign_issuer::app::App;
 use countersign_issuer::audit::{Kind, Origin};
 use countersign_issuer::config::{self, Settings};
-use countersign_issuer::db::{self, Backend, Schema};
+use countersign_issuer::db::{self, Schema};
 use countersign_issuer::router;
 use countersign_issuer::sessions::{Rules, ending};
 use countersign_issuer::tokens::reload::Reloader;
@@ -172,10 +172,6 @@ impl TestApp {
         Self::start(folder, self.loaded.clone(), self.settings.clone(), self.clock.clone()).await
     }
 
-    pub(crate) fn is_postgres(&self) -> bool {
-        self.app.db.backend() == Backend::Postgres
-    }
-
     pub(crate) fn reloader(&self) -> Reloader {
         Reloader {
             running: self.loaded.clone(),
@@ -288,6 +284,17 @@ pub(crate) struct Call {
 impl Call {
     pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
         self.request.headers_mut().append(name, value.parse().unwrap());
+        self
+    }
+
+    /// With a header that is not text.
+    pub(crate) fn value(mut self, name: &'static str, value: http::HeaderValue) -> Self {
+        self.request.headers_mut().append(name, value);
+        self
+    }
+
+    pub(crate) fn without(mut self, name: &'static str) -> Self {
+        self.request.headers_mut().remove(name);
         self
     }
 

@@ -29,6 +29,7 @@ fn users_are_made_listed_and_given_roles() {
         "admin",
         "--password-stdin",
     ];
+    assert_eq!(run(&folder, &["migrate"]).code, 0);
     let ran = run_with_password(&folder, &create, PASSWORD);
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(ran.out.contains("root@example.com (admin)") && !ran.out.contains(PASSWORD), "{}", ran.out);
@@ -45,6 +46,15 @@ fn users_are_made_listed_and_given_roles() {
         list.lines().nth(1).unwrap().contains("root@example.com") && list.contains("user,admin"),
         "{list}"
     );
+    for (command, outcome) in [
+        ("deactivate", "inactive"),
+        ("deactivate", "inactive already"),
+        ("activate", "active"),
+    ] {
+        let set = run(&folder, &["users", command, "ROOT@example.com"]);
+        assert_eq!((set.code, set.out), (0, format!("root@example.com: {outcome}\n")), "{}", set.err);
+    }
+    fails(&folder, &["users", "deactivate", "who@example.com"], "there is no account with who@example.com");
     fails(
         &folder,
         &["users", "set-role", "root@example.com", "king"],
