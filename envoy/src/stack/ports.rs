@@ -20,25 +20,15 @@ impl Ports {
     pub const LOCAL: Self =
         Self { edge: 8080, issuer: 8001, backend: 8081, ticker: 8082, alerts: 8083, admin: 9901 };
 
-    /// Ports that nobody listens on now, and that no other call in this process gets.
-    ///
-    /// Not those that the kernel picks: it may pick them again for a connection before they are listened on.
+    /// Ports that nobody listens on now.
     pub fn free() -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        // Processes that run side by side begin in different places.
-        let begin = std::process::id() % 500 * 20;
-        let mut free = std::iter::repeat_with(|| begin + NEXT.fetch_add(1, Ordering::Relaxed))
-            .take(10_000)
-            .filter_map(|offset| u16::try_from(20_000 + offset % 10_000).ok())
-            .filter(|port| TcpListener::bind(loopback(*port)).is_ok());
-        let mut port = || free.next().context("every port from 20000 to 29999 is taken");
         Ok(Self {
-            edge: port()?,
-            issuer: port()?,
-            backend: port()?,
-            ticker: port()?,
-            alerts: port()?,
-            admin: port()?,
+            edge: free_port()?,
+            issuer: free_port()?,
+            backend: free_port()?,
+            ticker: free_port()?,
+            alerts: free_port()?,
+            admin: free_port()?,
         })
     }
 
@@ -62,6 +52,20 @@ impl Ports {
         }
         Ok(())
     }
+}
+
+/// A port that nobody listens on now, and that no other call in this process gets.
+///
+/// Not one that the kernel picks: it may pick it again for a connection before it is listened on.
+pub fn free_port() -> Result<u16> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Processes that run side by side begin in different places.
+    let begin = std::process::id() % 500 * 20;
+    std::iter::repeat_with(|| begin + NEXT.fetch_add(1, Ordering::Relaxed))
+        .take(10_000)
+        .filter_map(|offset| u16::try_from(20_000 + offset % 10_000).ok())
+        .find(|port| TcpListener::bind(loopback(*port)).is_ok())
+        .context("every port from 20000 to 29999 is taken")
 }
 
 pub(super) fn loopback(port: u16) -> SocketAddr {

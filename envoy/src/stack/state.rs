@@ -212,14 +212,14 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn write_secret(path: &Path, secret: &str) -> Result<()> {
+pub(crate) fn write_secret(path: &Path, secret: &str) -> Result<()> {
     let mut options = File::options();
     options.write(true).create(true).truncate(true).mode(0o600);
     let written = options.open(path).and_then(|mut file| file.write_all(secret.as_bytes()));
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn random_hex<const N: usize>() -> Result<String> {
+pub(crate) fn random_hex<const N: usize>() -> Result<String> {
     let mut bytes = [0; N];
     File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut bytes))
@@ -236,7 +236,8 @@ pub(crate) fn run_quietly(command: &mut Command, input: &str) -> Result<String> 
         .spawn()
         .with_context(|| format!("cannot run {}", command.get_program().display()))?;
     if let Some(mut stdin) = child.stdin.take() {
-        writeln!(stdin, "{input}")?;
+        // A program that fails early, or asks for nothing, reads nothing: what it says tells more than a broken pipe.
+        let _ = writeln!(stdin, "{input}");
     }
     let output = child.wait_with_output()?;
     let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
