@@ -18,6 +18,9 @@ use tokio::time::timeout;
 /// How long a service may take to stop by itself.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How many lines are shown of a service that ended: a panic with its backtrace has more than a few.
+const LAST_WORDS: usize = 20;
+
 /// A running child, killed when it is dropped.
 #[derive(Debug)]
 pub struct Service {
@@ -89,7 +92,7 @@ impl Service {
         self.finish_log().await;
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
-        lines[lines.len().saturating_sub(5)..].join("\n")
+        lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n")
     }
 
     /// Waits for what it said last, which may still be on its way to the file.

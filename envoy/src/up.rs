@@ -57,11 +57,12 @@ pub async fn run(choices: &Choices) -> Result<()> {
         () = interrupt.came() => Ok(()),
     };
     println!("stopping: requests under way are answered first; Ctrl-C again stops at once");
-    tokio::select! {
-        stopped = stack.stop() => stopped?,
-        () = interrupt.came() => {}
-    }
-    outcome
+    let stopped = tokio::select! {
+        stopped = stack.stop() => stopped,
+        () = interrupt.came() => Ok(()),
+    };
+    // Why a service failed is told last, and before whatever stopping met.
+    outcome.and(stopped)
 }
 
 /// Whether the environment would send `curl` to a proxy.
