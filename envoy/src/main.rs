@@ -29,6 +29,8 @@ enum Command {
     Filter,
     /// Set up and pass every check and test
     Ci,
+    /// Look for dependencies with known vulnerabilities; fetches the advisory database
+    Advisories,
     /// Run a command with `TEST_DATABASE_URL` set to a private PostgreSQL server, which is gone afterwards
     Postgres {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
@@ -63,7 +65,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Up { once: false, choices } => up::run(&choices).await,
         Command::Up { once: true, choices } => up::tour(&choices).await,
         Command::Filter => artifacts::filter().map(|module| println!("{}", module.display())),
-        Command::Ci => ci::run_all(),
+        Command::Ci => ci::run_all().await,
+        Command::Advisories => ci::advisories().await,
         Command::Postgres { command } => postgres::run_with(&command).await,
         Command::Standin { service, listen } => standin::run(service, listen).await,
     }

