@@ -11,7 +11,8 @@ use rustix::process::{Pid, Signal, kill_process};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn postgres(script: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign-stack"));
+    // Asked when we run: the folder may have been moved since we were built.
+    let mut command = Command::new(std::env::var("CARGO_BIN_EXE_countersign-stack").unwrap());
     command.args(["postgres", "sh", "-c", script]).env_remove("TEST_DATABASE_URL");
     command
 }

@@ -6,10 +6,14 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 
 use tempfile::TempDir;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign-stack");
+/// Where cargo has put it, asked when we run: the folder may have been moved since we were built.
+static PROGRAM: LazyLock<String> = LazyLock::new(|| {
+    std::env::var("CARGO_BIN_EXE_countersign-stack").expect("cargo says where the program is")
+});
 
 /// The program as it is started by hand: without what cargo tells this test.
 fn by_hand(program: impl AsRef<Path>) -> Command {
@@ -50,7 +54,7 @@ fn copied_checkout() -> (TempDir, PathBuf) {
         fs::write(folder.path().join(file), "").unwrap();
     }
     let program = folder.path().join("target/debug/countersign-stack");
-    install(PROGRAM, &program);
+    install(&*PROGRAM, &program);
     (folder, program)
 }
 
@@ -61,11 +65,11 @@ fn a_copied_checkout_works_on_itself() {
     let cargo = cargo_that_tells(tools.path());
     let expected = format!("in {}\n", checkout.path().canonicalize().unwrap().display());
     // From inside, from elsewhere, and as `cargo up` starts it.
-    let mut inside = by_hand(PROGRAM);
+    let mut inside = by_hand(&*PROGRAM);
     inside.current_dir(checkout.path().join("envoy"));
     let mut elsewhere = by_hand(&program);
     elsewhere.current_dir("/");
-    let mut by_cargo = by_hand(PROGRAM);
+    let mut by_cargo = by_hand(&*PROGRAM);
     by_cargo.current_dir("/").env("CARGO_MANIFEST_DIR", checkout.path().join("envoy"));
     for mut command in [inside, elsewhere, by_cargo] {
         let output = command.arg("ci").env("CARGO", &cargo).output().unwrap();
@@ -77,7 +81,7 @@ fn a_copied_checkout_works_on_itself() {
 fn outside_of_a_checkout_that_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("countersign-stack");
-    install(PROGRAM, &program);
+    install(&*PROGRAM, &program);
     let output = by_hand(program).arg("up").current_dir("/").output().unwrap();
     assert!(!output.status.success());
     assert!(said(&output).starts_with("error: this is no checkout of Countersign"), "{}", said(&output));
@@ -87,10 +91,10 @@ fn outside_of_a_checkout_that_is_said() {
 fn a_terminal_shows_what_is_built_and_a_pipe_does_not() {
     let tools = tempfile::tempdir().unwrap();
     let cargo = cargo_that_tells(tools.path());
-    let piped = said(&by_hand(PROGRAM).arg("filter").env("CARGO", &cargo).output().unwrap());
+    let piped = said(&by_hand(&*PROGRAM).arg("filter").env("CARGO", &cargo).output().unwrap());
     assert!(piped.contains("--quiet") && !piped.contains("building"), "{piped}");
 
-    let terminal = format!("'{PROGRAM}' filter");
+    let terminal = format!("'{}' filter", *PROGRAM);
     let mut script = by_hand("script");
     script.args(["--quiet", "--return", "--command", &terminal, "/dev/null"]).env("CARGO", &cargo);
     let shown = said(&script.output().unwrap());
@@ -99,9 +103,22 @@ fn a_terminal_shows_what_is_built_and_a_pipe_does_not() {
 }
 
 #[test]
+fn ci_stops_at_the_first_failure_and_says_at_the_end_what_each_step_took() {
+    let (checkout, program) = copied_checkout();
+    let cargo = cargo_that_tells(checkout.path());
+    let output = by_hand(program).arg("ci").env("CARGO", cargo).output().unwrap();
+    let (steps, summary) =
+        said(&output).split_once("== summary\n").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    assert!(!output.status.success());
+    assert_eq!(steps.matches("cargo ").count(), 1, "{steps}");
+    assert!(summary.starts_with("FAIL     0 s  formatting\n"), "{summary}");
+    assert!(summary.contains("error: formatting: "), "{summary}");
+}
+
+#[test]
 fn the_version_is_told() {
     for arguments in [&["--version"][..], &["up", "--version"]] {
-        let output = by_hand(PROGRAM).args(arguments).output().unwrap();
+        let output = by_hand(&*PROGRAM).args(arguments).output().unwrap();
         assert!(said(&output).contains(env!("CARGO_PKG_VERSION")), "{arguments:?}: {}", said(&output));
     }
 }
