@@ -121,18 +121,13 @@ impl State {
         )?;
         let plugin = replace(&plugin, "/etc/countersign", home)?;
         fs::copy(&artifacts.filter, self.root.join("envoy/filter.wasm")).context("cannot copy the filter")?;
-        if self.may_write(&self.bootstrap(), &bootstrap)? {
-            write(&self.bootstrap(), &bootstrap)?;
-        }
-        if self.may_write(&self.plugin(), &plugin)? {
-            self.install_plugin(&plugin)?;
-        }
-        Ok(())
+        self.lay_down(&self.bootstrap(), &bootstrap, |text| write(&self.bootstrap(), text))?;
+        self.lay_down(&self.plugin(), &plugin, |text| self.install_plugin(text))
     }
 
-    /// Whether the file is still as we wrote it. One that was edited is kept; what we would have written is put beside it,
-    /// to compare.
-    fn may_write(&self, file: &Path, text: &str) -> Result<bool> {
+    /// Puts the text into the file, unless the file is no longer as we wrote it: what was edited is kept. What we would
+    /// have written is beside it, to compare.
+    fn lay_down(&self, file: &Path, text: &str, put: impl FnOnce(&str) -> Result<()>) -> Result<()> {
         let original = self.root.join(ORIGINALS).join(file.file_name().unwrap_or_default());
         let edited = match (fs::read_to_string(file), fs::read_to_string(&original)) {
             (Ok(found), Ok(written)) => found != written && found != text,
@@ -140,9 +135,11 @@ impl State {
         };
         if edited {
             eprintln!("note: {} was edited and is kept; ours is {}", file.display(), original.display());
+        } else {
+            put(text)?;
         }
-        write(&original, text)?;
-        Ok(!edited)
+        // Last: a start that is cut short before it must not take our own file for an edited one.
+        write(&original, text)
     }
 
     /// Moves a plugin config into the folder that Envoy watches.
