@@ -1,5 +1,6 @@
 //! What cargo builds and the stack runs: the issuer, the filter's module, and this program with the stand-ins.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
@@ -24,14 +25,13 @@ impl Artifacts {
 
 /// The issuer, with the profile that everything native here is built with.
 fn issuer() -> Result<PathBuf> {
-    build(&["--package", "countersign-issuer", "--bin", "countersign"], "debug/countersign")
-        .context("cannot build the issuer")
+    build("the issuer", &["--package", "countersign-issuer", "--bin", "countersign"], "debug/countersign")
 }
 
 /// This program. Nothing to do under `cargo up`; a test that was started alone may find it out of date.
 fn stack() -> Result<PathBuf> {
-    build(&["--package", "countersign-stack", "--bin", "countersign-stack"], "debug/countersign-stack")
-        .context("cannot build the stand-ins")
+    let package = ["--package", "countersign-stack", "--bin", "countersign-stack"];
+    build("the stand-ins", &package, "debug/countersign-stack")
 }
 
 /// The filter's module, as it is shipped.
@@ -39,12 +39,19 @@ pub fn filter() -> Result<PathBuf> {
     tools::wasm_target()?;
     let target = ["--target", tools::WASM_TARGET, "--profile", "wasm"];
     let package = ["--package", "countersign-filter", "--lib"];
-    build(&[&package[..], &target[..]].concat(), "wasm32-wasip1/wasm/countersign_filter.wasm")
-        .context("cannot build the filter")
+    build("the filter", &[&package[..], &target[..]].concat(), "wasm32-wasip1/wasm/countersign_filter.wasm")
 }
 
-fn build(arguments: &[&str], artifact: &str) -> Result<PathBuf> {
-    tools::run(tools::cargo().args(["build", "--quiet"]).args(arguments))?;
+/// On a terminal cargo shows how far it is: a first build takes minutes.
+fn build(what: &str, arguments: &[&str], artifact: &str) -> Result<PathBuf> {
+    let mut cargo = tools::cargo();
+    cargo.args(["build", "--locked"]).args(arguments);
+    if std::io::stderr().is_terminal() {
+        eprintln!("building {what}");
+    } else {
+        cargo.arg("--quiet");
+    }
+    tools::run(&mut cargo).with_context(|| format!("cannot build {what}"))?;
     let artifact = tools::target().join(artifact);
     ensure!(artifact.is_file(), "cargo left no {}", artifact.display());
     Ok(artifact)

@@ -5,6 +5,7 @@
 
 pub mod artifacts;
 pub mod ci;
+pub mod postgres;
 pub mod process;
 pub mod stack;
 pub mod standin;

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use countersign_stack::standin::Standin;
-use countersign_stack::{artifacts, ci, standin, up};
+use countersign_stack::{artifacts, ci, postgres, standin, tools, up};
 
 /// Runs the Countersign platform on this machine, and its tests.
 #[derive(Parser)]
+#[command(version, propagate_version = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -19,16 +20,22 @@ enum Command {
     /// Start issuer, Envoy and three stand-in services, and keep them running until Ctrl-C
     Up {
         /// Run the scripted tour on free ports instead, and exit: 0 if every line holds
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["fresh", "port_base"])]
         once: bool,
-        /// Empty target/up first: accounts, keys and logs of earlier runs are gone
-        #[arg(long, conflicts_with = "once")]
-        fresh: bool,
+        #[command(flatten)]
+        choices: up::Choices,
     },
     /// Build the filter as it is shipped and print where it is
     Filter,
     /// Set up and pass every check and test
     Ci,
+    /// Look for dependencies with known vulnerabilities; fetches the advisory database
+    Advisories,
+    /// Run a command with `TEST_DATABASE_URL` set to a private PostgreSQL server, which is gone afterwards
+    Postgres {
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
     /// Run one stand-in service
     #[command(hide = true)]
     Standin {
@@ -41,18 +48,26 @@ enum Command {
 // One thread: a child is tied to the life of the thread that started it.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
-        Command::Up { once: false, fresh } => up::run(fresh).await,
-        Command::Up { once: true, .. } => up::tour().await,
-        Command::Filter => artifacts::filter().map(|module| println!("{}", module.display())),
-        Command::Ci => ci::run_all(),
-        Command::Standin { service, listen } => standin::run(service, listen).await,
-    };
-    match outcome {
+    match run(Arguments::parse().command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    if !matches!(command, Command::Standin { .. }) {
+        tools::check_workspace()?;
+    }
+    match command {
+        Command::Up { once: false, choices } => up::run(&choices).await,
+        Command::Up { once: true, choices } => up::tour(&choices).await,
+        Command::Filter => artifacts::filter().map(|module| println!("{}", module.display())),
+        Command::Ci => ci::run_all().await,
+        Command::Advisories => ci::advisories().await,
+        Command::Postgres { command } => postgres::run_with(&command).await,
+        Command::Standin { service, listen } => standin::run(service, listen).await,
     }
 }

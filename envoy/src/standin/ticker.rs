@@ -48,7 +48,12 @@ async fn stream(mut socket: WebSocket, user: UserId) -> Result<(), axum::Error> 
                 }
             }
             message = socket.recv() => match message.transpose()? {
-                None | Some(Message::Close(_)) => return Ok(()),
+                None => return Ok(()),
+                Some(Message::Close(_)) => {
+                    // Its answer lies ready and goes out with the next read, which finds the end.
+                    socket.recv().await;
+                    return Ok(());
+                }
                 Some(Message::Text(text)) => {
                     let answer = match serde_json::from_str(&text) {
                         Ok(Request::Subscribe { symbols: wanted }) => {
@@ -74,4 +79,31 @@ fn price(symbol: &str, tick: u64) -> f64 {
     let base = symbol.bytes().map(u32::from).sum::<u32>();
     let swing = u32::try_from(tick % 40).unwrap_or_default();
     f64::from(base) + f64::from(swing.abs_diff(20)) / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+    use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame, protocol::frame::coding::CloseCode};
+
+    #[tokio::test]
+    async fn a_close_is_answered_with_a_close() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut request =
+            format!("ws://{}/ws/quotes", listener.local_addr().unwrap()).into_client_request().unwrap();
+        request.headers_mut().insert("x-user-id", "u-ada".parse().unwrap());
+        tokio::spawn(async { axum::serve(listener, super::router()).await });
+
+        let (mut client, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        let close = CloseFrame { code: CloseCode::Normal, reason: "enough".into() };
+        client.send(Message::Close(Some(close.clone()))).await.unwrap();
+        let mut answer = None;
+        while let Some(message) = client.next().await {
+            if let Message::Close(frame) = message.unwrap() {
+                answer = frame;
+            }
+        }
+        assert_eq!(answer, Some(close));
+    }
 }

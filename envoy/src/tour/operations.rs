@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::forgery::Forger;
 use super::quotes::Quotes;
 use super::visitor::{Answer, Login, Visitor, read};
-use crate::stack::Stack;
+use crate::stack::{Stack, http_client};
 
 const POSITIONS: &str = "/api/positions";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -107,7 +107,7 @@ pub(super) async fn broken_plugin(ada: &Visitor, login: &Login, stack: &Stack) -
 /// How often Envoy has refused an update of the plugin config.
 async fn refused_configs(stack: &Stack) -> Result<u64> {
     let url = stack.admin_url("/stats?format=json&filter=extension_config_discovery.*config_fail");
-    let stats: Value = serde_json::from_str(&reqwest::get(url).await?.text().await?)?;
+    let stats: Value = serde_json::from_str(&http_client().get(url).send().await?.text().await?)?;
     let stats = stats["stats"].as_array().context("no statistics")?;
     ensure!(!stats.is_empty(), "Envoy counts no refused configs");
     Ok(stats.iter().filter_map(|stat| stat["value"].as_u64()).sum())

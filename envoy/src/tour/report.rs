@@ -22,13 +22,15 @@ struct Line {
 }
 
 impl Report {
-    /// Runs one check to its end and notes what it saw.
+    /// Runs one check to its end, notes what it saw and says so at once: the whole takes a while.
     pub(super) async fn check(&mut self, name: &'static str, check: impl Future<Output = Result<String>>) {
         let (ok, detail) = match check.await {
             Ok(seen) => (true, seen),
             Err(error) => (false, format!("{error:#}")),
         };
-        self.lines.push(Line { name, ok, detail });
+        let line = Line { name, ok, detail };
+        println!("{line}");
+        self.lines.push(line);
     }
 
     pub fn holds(&self) -> bool {
@@ -41,14 +43,20 @@ impl Report {
     }
 }
 
+/// The sum of it.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self.lines.iter().map(|line| line.name.chars().count()).max().unwrap_or_default();
-        for Line { name, ok, detail } in &self.lines {
-            let mark = if *ok { "ok  " } else { "FAIL" };
-            writeln!(f, "{mark}  {name:width$}  {detail}")?;
-        }
         let failed = self.lines.iter().filter(|line| !line.ok).count();
         write!(f, "{} passed, {failed} failed", self.lines.len() - failed)
     }
 }
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if self.ok { "ok  " } else { "FAIL" };
+        write!(f, "{mark}  {:WIDTH$}  {}", self.name, self.detail)
+    }
+}
+
+/// Room for the longest name.
+const WIDTH: usize = 30;

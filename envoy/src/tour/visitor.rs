@@ -9,7 +9,7 @@ use reqwest::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::stack::Stack;
+use crate::stack::{Stack, http_client};
 
 pub(super) const PASSWORD: &str = "a calm orange lighthouse";
 
@@ -40,7 +40,7 @@ pub(super) struct Answer {
 impl Visitor {
     pub(super) fn new(stack: &Stack) -> Self {
         let secrets = RefCell::new(vec![PASSWORD.to_owned()]);
-        Self { edge: stack.edge_url(""), client: Client::new(), secrets }
+        Self { edge: stack.edge_url(""), client: http_client(), secrets }
     }
 
     /// Every password and token that this visitor has sent or received.
