@@ -158,8 +158,6 @@ impl State {
         if !secret.exists() {
             write_secret(&secret, &random_hex::<32>()?)?;
         }
-        // It holds the hashes of passwords.
-        keep_private(&config.with_file_name("issuer.db"))?;
         let operate = |arguments: &[&str], input: &str| {
             let mut command = Command::new(&artifacts.issuer);
             run_quietly(command.arg("--config").arg(&config).args(arguments), input)
@@ -170,6 +168,7 @@ impl State {
             operate(&["keys", "rotate"], "")?;
         }
         if !self.admin_password().exists() {
+            operate(&["migrate"], "")?;
             self.create_admin(operate)?;
         }
         Ok(())
@@ -227,6 +226,7 @@ fn issuer_config(ports: Ports, times: Times) -> Result<String> {
     let mut config = ISSUER_CONFIG.to_owned();
     for (standard, actual) in [
         ("127.0.0.1:8001", format!("127.0.0.1:{}", ports.issuer)),
+        ("127.0.0.1:8002", format!("127.0.0.1:{}", ports.internal)),
         ("localhost:8080", format!("localhost:{}", ports.edge)),
         ("access_lifetime = \"15m\"", seconds("access_lifetime", times.access_lifetime)),
         ("clock_skew = \"30s\"", seconds("clock_skew", times.clock_skew)),
@@ -252,14 +252,6 @@ pub(crate) fn write_secret(path: &Path, secret: &str) -> Result<()> {
     options.write(true).create(true).truncate(true).mode(0o600);
     let written = options.open(path).and_then(|mut file| file.write_all(secret.as_bytes()));
     written.with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Makes the file if it is not there, and its owner's alone.
-fn keep_private(path: &Path) -> Result<()> {
-    let mut options = File::options();
-    let opened = options.append(true).create(true).mode(0o600).open(path);
-    let closed = opened.and_then(|file| file.set_permissions(fs::Permissions::from_mode(0o600)));
-    closed.with_context(|| format!("cannot keep {} to ourselves", path.display()))
 }
 
 pub(crate) fn random_hex<const N: usize>() -> Result<String> {

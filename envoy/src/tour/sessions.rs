@@ -26,8 +26,8 @@ pub(super) async fn reuse_revokes(ada: &Visitor, email: &str) -> Result<String> 
     let second = ada.refresh(&first.text("/refresh_token")?).await?;
     // Two rotations old: no lost answer and no second tab explains it, grace or not.
     let reused = ada.refresh(&login.refresh_token).await?;
-    ensure!(reused.status == 401, "the old token: {}", reused.summary());
+    ensure!(reused.status == 400, "the old token: {}", reused.summary());
     let after = ada.refresh(&second.text("/refresh_token")?).await?;
-    ensure!(after.status == 401, "the newest token still works: {}", after.summary());
+    ensure!(after.status == 400, "the newest token still works: {}", after.summary());
     Ok(format!("reuse: {}; then the newest one: {}", reused.summary(), after.summary()))
 }

@@ -226,7 +226,9 @@ pub fn available_memory_kib() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::panic::resume_unwind;
     use std::sync::{Arc, Mutex};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
@@ -283,13 +285,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_ends_one_job_and_not_the_thread() {
-        let hasher = hasher(4);
-        let ended: Result<(), _> = hasher.ask(|_| std::panic::resume_unwind(Box::new("injected"))).await;
+    async fn who_asked_hears_of_a_panic() {
+        let ended: Result<(), _> = hasher(1).ask(|_| resume_unwind(Box::new("injected"))).await;
         assert!(matches!(ended, Err(HashError::Panicked)));
-        let phc = hasher.hash(password("right"), [0; 16]).await.unwrap();
-        assert!(hasher.verify(password("right"), stored(phc)).await.unwrap().matches);
-        assert_eq!(hasher.figures().panicked.get(), 1);
+    }
+
+    #[test]
+    fn a_panic_ends_one_job_and_not_the_thread() {
+        let (queue, jobs) = bounded(2);
+        let (figures, done) = (Figures::default(), Arc::new(AtomicBool::new(false)));
+        let after = Arc::clone(&done);
+        let tasks: [Task; 2] = [
+            Box::new(|_| resume_unwind(Box::new("injected"))),
+            Box::new(move |_| after.store(true, Ordering::Relaxed)),
+        ];
+        for task in tasks {
+            queue.send(Job { task, since: Instant::now() }).unwrap();
+        }
+        drop(queue);
+        work(&jobs, CHEAP, &figures);
+        assert!(done.load(Ordering::Relaxed));
+        assert_eq!(figures.panicked.get(), 1);
     }
 
     #[test]
@@ -298,7 +314,7 @@ mod tests {
         let figures = Figures::default();
         let task = |memory: &mut Memory| {
             CHEAP.spend(16, memory);
-            std::panic::resume_unwind(Box::new("injected"))
+            resume_unwind(Box::new("injected"))
         };
         run(Box::new(task), CHEAP, &mut memory, &figures);
         assert_eq!(memory.filled(), 0);

@@ -1,0 +1,159 @@
+//! Those who call: people who log in, refresh, ask for themselves; verifiers that fetch the keys.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use countersign_claims::{AccessClaims, Audience, SigningKey, mint};
+use serde::Deserialize;
+
+use crate::load::Client;
+use crate::people::{self, People};
+use crate::wire;
+
+const JWKS: &str = "/.well-known/jwks.json";
+const LOGIN: &str = "/v1/auth/login";
+const ME: &str = "/v1/users/me";
+const REFRESH: &str = "/v1/auth/refresh";
+
+/// Longer than any run.
+const LIFETIME_SECONDS: i64 = 24 * 60 * 60;
+
+/// Logs in as one person after another.
+#[derive(Debug)]
+pub(crate) struct Login {
+    people: People,
+    /// The person who is next, by a walk that every connection begins elsewhere.
+    at: u64,
+    request: Vec<u8>,
+    /// What the last one got.
+    pub(crate) refresh_token: Option<String>,
+}
+
+impl Login {
+    pub(crate) fn crowd(people: People, count: u64) -> impl Iterator<Item = Self> {
+        (0..count).map(move |at| Self { people, at, request: Vec::new(), refresh_token: None })
+    }
+}
+
+impl Client for Login {
+    fn request(&mut self) -> &[u8] {
+        self.at = self.at.wrapping_add(people::STRIDE);
+        let body = format!(
+            r#"{{"email":"{}","password":"{}"}}"#,
+            people::email(self.people.pick(self.at)),
+            people::PASSWORD
+        );
+        wire::post(&mut self.request, LOGIN, &body);
+        &self.request
+    }
+
+    fn answered(&mut self, body: &[u8]) -> Result<()> {
+        self.refresh_token = Some(refresh_token(body)?);
+        Ok(())
+    }
+}
+
+/// Refreshes one session again and again, each time with the token that it was given last.
+#[derive(Debug)]
+pub(crate) struct Refresh {
+    request: Vec<u8>,
+}
+
+impl Refresh {
+    pub(crate) fn with(refresh_token: &str) -> Self {
+        let mut refresh = Self { request: Vec::new() };
+        refresh.next(refresh_token);
+        refresh
+    }
+
+    fn next(&mut self, refresh_token: &str) {
+        wire::post(&mut self.request, REFRESH, &format!(r#"{{"refresh_token":"{refresh_token}"}}"#));
+    }
+}
+
+impl Client for Refresh {
+    fn request(&mut self) -> &[u8] {
+        &self.request
+    }
+
+    fn answered(&mut self, body: &[u8]) -> Result<()> {
+        let token = refresh_token(body)?;
+        self.next(&token);
+        Ok(())
+    }
+}
+
+fn refresh_token(body: &[u8]) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        refresh_token: &'a str,
+    }
+    let Body { refresh_token } = serde_json::from_slice(body).context("no refresh token in the answer")?;
+    Ok(refresh_token.to_owned())
+}
+
+/// Sends ready-made requests in turn.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    requests: Arc<[Vec<u8>]>,
+    at: usize,
+}
+
+impl Ready {
+    pub(crate) fn jwks() -> Arc<[Vec<u8>]> {
+        Arc::new([wire::get(JWKS, None)])
+    }
+
+    /// `GET /v1/users/me` with `count` tokens, spread over all people.
+    pub(crate) fn me(people: People, count: u64) -> Result<Arc<[Vec<u8>]>> {
+        let key = SigningKey::from_bytes(&people::KEY_SEED);
+        let now = unix_now()?;
+        (0..count)
+            .map(|at| {
+                let number = people.pick(at.wrapping_mul(people::STRIDE));
+                Ok(wire::get(ME, Some(&mint(people::KID, &claims(number, now), &key)?)))
+            })
+            .collect()
+    }
+
+    /// Clients who begin at different places.
+    pub(crate) fn crowd(requests: Arc<[Vec<u8>]>, count: usize) -> impl Iterator<Item = Self> {
+        (0..count).map(move |at| Self { at: at * requests.len() / count, requests: Arc::clone(&requests) })
+    }
+}
+
+impl Client for Ready {
+    fn request(&mut self) -> &[u8] {
+        self.at = (self.at + 1) % self.requests.len();
+        &self.requests[self.at]
+    }
+}
+
+fn claims(number: u64, now: i64) -> AccessClaims {
+    AccessClaims {
+        iss: "user_service".into(),
+        aud: Audience::One("trading_platform".into()),
+        sub: people::user_id(number),
+        exp: now + LIFETIME_SECONDS,
+        nbf: None,
+        iat: Some(now),
+        jti: Some(format!("bench-{number:012x}")),
+        client_id: Some("first-party".into()),
+        session_id: Some(people::session_id(number)),
+        email: Some(people::email(number)),
+        name: Some("Bench".into()),
+        roles: vec!["user".into()],
+        scope: Some("positions:read quotes:read alerts:read alerts:write".into()),
+        amr: vec!["pwd".into()],
+        auth_time: Some(now),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that asks what time it is: the issuer will, too"
+)]
+fn unix_now() -> Result<i64> {
+    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?)
+}

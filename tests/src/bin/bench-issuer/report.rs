@@ -1,0 +1,182 @@
+//! What was measured, for people (a table) and for programs (`target/bench/issuer.json`), held against what the project
+//! promises.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::database::Kind;
+use crate::measure::{Measured, Results};
+
+/// With any number of rows, this much of the rate with the fewest. Runs on one machine differ by a tenth.
+const FLAT: f64 = 0.85;
+
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) about: Value,
+    pub(crate) results: Vec<(Kind, Results)>,
+}
+
+/// A promise, and what came of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Target {
+    database: &'static str,
+    name: String,
+    value: f64,
+    bound: f64,
+    met: bool,
+}
+
+impl Report {
+    pub(crate) fn json(&self) -> Value {
+        let results: Map<_, _> =
+            self.results.iter().map(|(kind, results)| (kind.name().to_owned(), json!(results))).collect();
+        json!({ "about": self.about, "targets": self.targets(), "results": results })
+    }
+
+    pub(crate) fn targets(&self) -> Vec<Target> {
+        self.results.iter().flat_map(|(kind, results)| targets(*kind, results)).collect()
+    }
+
+    pub(crate) fn table(&self) -> String {
+        let mut out = String::new();
+        for (kind, results) in &self.results {
+            write_results(&mut out, *kind, results);
+        }
+        out.push_str("\npromised\n");
+        for Target { database, name, value, bound, met } in self.targets() {
+            let met = if met { "yes" } else { "NO" };
+            let _ = writeln!(out, "  {database:<9} {name:<34} {value:>10.2} {bound:>10.2}  {met}");
+        }
+        out
+    }
+}
+
+fn targets(kind: Kind, results: &Results) -> Vec<Target> {
+    let mut targets = Vec::new();
+    let mut promise = |name: String, value: f64, bound: f64, met: bool| {
+        targets.push(Target { database: kind.name(), name, value, bound, met });
+    };
+    let mut at_least =
+        |name: &str, value: f64, bound: f64| promise(format!("{name} ≥"), value, bound, value >= bound);
+    if let Some(logins) = &results.logins {
+        at_least("logins / argon2id limit", logins.of_limit, 0.95);
+    }
+    if let Some(refreshes) = &results.refreshes {
+        let bound = if kind == Kind::Sqlite { 5_000.0 } else { 3_000.0 };
+        at_least("refreshes/s at 64 connections", refreshes.run.per_second, bound);
+    }
+    if let Some(me) = &results.me {
+        at_least("me/s", me.run.per_second, 20_000.0);
+    }
+    if let Some((first, rest)) = results.rows.split_first() {
+        for size in rest {
+            let loads = [
+                ("logins", &size.logins, &first.logins),
+                ("refreshes", &size.refreshes, &first.refreshes),
+                ("me", &size.me, &first.me),
+            ];
+            for (name, load, with_few) in loads {
+                let name = format!("{name}, {} / {} rows", size.rows, first.rows);
+                at_least(&name, load.run.per_second / with_few.run.per_second, FLAT);
+            }
+        }
+    }
+    let mut at_most =
+        |name: &str, value: f64, bound: f64| promise(format!("{name} ≤"), value, bound, value <= bound);
+    if let Some(latency) = &results.latency {
+        at_most("p99 of me while logins saturate, ms", f64::from(latency.me.p99_us) / 1e3, 25.0);
+        at_most("p99 of JWKS meanwhile, ms", f64::from(latency.jwks.p99_us) / 1e3, 25.0);
+    }
+    if let Some(memory) = &results.memory {
+        at_most("memory at rest, MB", memory.at_rest_mb, 30.0);
+        at_most("memory after load, MB", memory.after_load_mb, 60.0);
+    }
+    targets
+}
+
+fn write_results(out: &mut String, kind: Kind, results: &Results) {
+    let _ = writeln!(
+        out,
+        "\n{:<26} {:>10} {:>9} {:>9} {:>14} {:>12}",
+        kind.name(),
+        "per second",
+        "p50 µs",
+        "p99 µs",
+        "issuer CPU µs",
+        "load CPU µs"
+    );
+    let mut row = |name: &str, Measured { run, issuer_cpu_us, load_cpu_us }: &Measured| {
+        let _ = writeln!(
+            out,
+            "  {name:<24} {:>10.1} {:>9} {:>9} {issuer_cpu_us:>14.1} {load_cpu_us:>12.1}",
+            run.per_second, run.p50_us, run.p99_us,
+        );
+    };
+    for (name, load) in [
+        ("logins", results.logins.as_ref().map(|logins| &logins.measured)),
+        ("refreshes", results.refreshes.as_ref()),
+        ("me", results.me.as_ref()),
+        ("JWKS", results.jwks.as_ref()),
+    ] {
+        if let Some(load) = load {
+            row(name, load);
+        }
+    }
+    for size in &results.rows {
+        for (name, load) in [("logins", &size.logins), ("refreshes", &size.refreshes), ("me", &size.me)] {
+            row(&format!("{name}, {} rows", size.rows), load);
+        }
+    }
+    if let Some(logins) = &results.logins {
+        let _ = writeln!(out, "  argon2id limit {:.1}/s", logins.limit_per_second);
+    }
+    if let Some(latency) = &results.latency {
+        let ms = |us: u32| f64::from(us) / 1e3;
+        let (me, jwks) = (&latency.me, &latency.jwks);
+        let _ = writeln!(
+            out,
+            "  while {:.1} logins/s saturate: me p50 {:.1} p99 {:.1} max {:.1} ms, JWKS p50 {:.1} p99 {:.1} max {:.1} ms",
+            latency.logins.per_second,
+            ms(me.p50_us),
+            ms(me.p99_us),
+            ms(me.max_us),
+            ms(jwks.p50_us),
+            ms(jwks.p99_us),
+            ms(jwks.max_us),
+        );
+    }
+    if let Some(memory) = &results.memory {
+        let (rest, after) = (memory.at_rest_mb, memory.after_load_mb);
+        let _ = writeln!(out, "  memory {rest:.1} MB at rest, {after:.1} MB after load");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Run;
+    use crate::measure::Memory;
+
+    fn measured(per_second: f64) -> Measured {
+        let run = Run { requests: 1, per_second, p50_us: 1, p99_us: 2, max_us: 3 };
+        Measured { run, issuer_cpu_us: 1.0, load_cpu_us: 1.0 }
+    }
+
+    #[test]
+    fn a_promise_that_is_missed_is_told() {
+        let results = || Results {
+            refreshes: Some(measured(4_000.0)),
+            memory: Some(Memory { at_rest_mb: 20.0, after_load_mb: 61.0 }),
+            ..Results::default()
+        };
+        let results = vec![(Kind::Sqlite, results()), (Kind::Postgres, results())];
+        let report = Report { about: Value::Null, results };
+        let met: Vec<_> = report.targets().iter().map(|target| (target.database, target.met)).collect();
+        let expected = [("sqlite", false), ("sqlite", true), ("sqlite", false)];
+        assert_eq!(met[..3], expected);
+        assert_eq!(met[3], ("postgres", true));
+        assert!(report.table().contains("NO"));
+    }
+}
