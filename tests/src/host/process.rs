@@ -31,6 +31,9 @@ pub(super) struct State {
     pub(super) metric_names: Vec<String>,
     pub(super) metrics: BTreeMap<String, u64>,
     pub(super) clusters: Vec<String>,
+    /// Clusters that are known and have no host to call.
+    pub(super) deserted: Vec<String>,
+    pub(super) refuses_properties: bool,
     pub(super) random: u64,
 }
 
@@ -51,6 +54,8 @@ impl Process {
             metric_names: Vec::new(),
             metrics: BTreeMap::new(),
             clusters: vec!["issuer".into()],
+            deserted: Vec::new(),
+            refuses_properties: false,
             random: 0x9e37_79b9_7f4a_7c15,
         };
         Self { state: Arc::new(Mutex::new(state)) }
@@ -96,6 +101,20 @@ impl Process {
     /// Forgets a cluster, as when a configuration names one that is not there.
     pub fn remove_cluster(&self, name: &str) {
         self.state().clusters.retain(|cluster| cluster != name);
+    }
+
+    pub fn add_cluster(&self, name: &str) {
+        self.state().clusters.push(name.to_owned());
+    }
+
+    /// Lets a cluster have no healthy host.
+    pub fn desert_cluster(&self, name: &str) {
+        self.state().deserted.push(name.to_owned());
+    }
+
+    /// From now on no filter state can be set, as when a host does not know how.
+    pub fn refuse_properties(&self) {
+        self.state().refuses_properties = true;
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

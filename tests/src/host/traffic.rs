@@ -126,6 +126,8 @@ pub struct Outcome {
     pub filter_state: BTreeMap<String, String>,
     /// What deciding took, in WebAssembly instructions: the same on every machine.
     pub cost: u64,
+    /// How often the module called the host for it.
+    pub host_calls: u32,
 }
 
 impl Outcome {
@@ -149,6 +151,8 @@ impl Outcome {
 #[derive(Debug, Clone)]
 pub struct Refusal {
     pub status: i32,
+    /// Why, for access logs.
+    pub details: String,
     pub headers: Headers,
     pub body: Vec<u8>,
     /// −1 if the host is to choose.

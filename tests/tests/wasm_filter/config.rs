@@ -78,6 +78,16 @@ fn a_worker_that_was_never_configured_lets_nothing_through() {
 }
 
 #[test]
+fn a_host_that_calls_back_while_it_is_called_gets_a_refusal_and_no_trap() {
+    let mut edge = Process::new().worker(&edge_config()).unwrap();
+    edge.reenter();
+    let request = Request::get("/api/x").bearer(issuer().ada());
+    // The host sees to it that what it calls for meanwhile is refused.
+    assert_eq!(edge.send(&request).reason(), "forwarded");
+    assert_eq!(edge.send(&request).reason(), "forwarded", "the worker is as it was");
+}
+
+#[test]
 fn the_version_is_logged_and_no_token_ever_is() {
     let process = Process::new();
     let mut edge = process.worker(&edge_config()).unwrap();
