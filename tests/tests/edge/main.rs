@@ -1,9 +1,12 @@
 //! Real Envoy, real issuer, real clients: what the tour does not try.
 
+mod browsers;
+mod guide;
 mod hostile;
 mod launcher;
 mod observed;
 mod raw;
+mod readings;
 mod try_it;
 
 use countersign_stack::artifacts::Artifacts;

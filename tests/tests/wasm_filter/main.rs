@@ -10,6 +10,10 @@ mod keys;
 mod metrics;
 mod module;
 mod requests;
+mod signatures;
+
+#[path = "../../../shared/tests/corpus/mod.rs"]
+mod corpus;
 
 use countersign_tests::host::{Issuer, Process, Worker, jwks};
 use serde_json::{Value, json};
