@@ -39,6 +39,28 @@ async fn an_upstream_that_is_away_is_a_problem_that_says_when_to_come_back() {
     stack.stop().await.unwrap();
 }
 
+/// Without keys; the filter knows what it lacks.
+#[tokio::test]
+async fn a_503_of_the_filter_stays_its_own() {
+    let (stack, _folder) = platform().await;
+    let bearer = format!("authorization: Bearer {}", token(&stack, "ada@example.com").await);
+    let plugin = std::fs::read_to_string(stack.state.plugin()).unwrap();
+    stack.state.install_plugin(&plugin.replace(r#""cluster": "issuer""#, r#""cluster": "nowhere""#)).unwrap();
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    let answer = loop {
+        let answer = raw::request(stack.ports.edge, b"GET", b"/api/positions", &[bearer.as_bytes()]).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "the new source is not taken");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert_eq!(answer.status, 503, "{}", answer.text);
+    assert!(answer.text.contains(r#""reason":"unavailable""#), "{}", answer.text);
+    assert_eq!(answer.text.matches("retry-after: 1").count(), 1, "{}", answer.text);
+    stack.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn head_goes_where_get_goes() {
     let (stack, _folder) = platform().await;
