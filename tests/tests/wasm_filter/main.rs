@@ -11,6 +11,7 @@ mod metrics;
 mod module;
 mod requests;
 mod signatures;
+mod sources;
 
 #[path = "../../../shared/tests/corpus/mod.rs"]
 mod corpus;
