@@ -129,6 +129,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// All of it that anybody outside can see.
+    pub(super) fn seen(&self) -> impl PartialEq + std::fmt::Debug {
+        let Self { headers, trailers, refusal, filter_state, cost: _ } = self.clone();
+        (headers, trailers, refusal, filter_state)
+    }
+
     /// The headers that the upstream got.
     pub fn upstream(&self) -> &Headers {
         assert!(self.refusal.is_none(), "refused: {:?}", self.refusal);
@@ -146,7 +152,7 @@ impl Outcome {
 }
 
 /// An answer that the module gave instead of the upstream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
     pub status: i32,
     pub headers: Headers,
