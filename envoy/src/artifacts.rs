@@ -47,7 +47,7 @@ pub fn filter() -> Result<PathBuf> {
 }
 
 /// What the filter asks of a host, and `proxy_on_delete`, by which the SDK lets go of a stream.
-const SDK_EXPORTS: [&str; 13] = [
+const SDK_EXPORTS: [&str; 12] = [
     "memory",
     "_initialize",
     "proxy_abi_version_0_2_1",
@@ -59,7 +59,6 @@ const SDK_EXPORTS: [&str; 13] = [
     "proxy_on_http_call_response",
     "proxy_on_request_headers",
     "proxy_on_request_trailers",
-    "proxy_on_response_body",
     "proxy_on_delete",
 ];
 

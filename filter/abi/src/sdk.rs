@@ -80,10 +80,6 @@ impl<P: Plugin + 'static> HttpContext for Shared<P> {
     fn on_http_request_trailers(&mut self, _trailers: usize) -> SdkAction {
         said(self.plugin.borrow_mut().on_request_trailers(self.context))
     }
-
-    fn on_http_response_body(&mut self, size: usize, _end: bool) -> SdkAction {
-        said(self.plugin.borrow_mut().on_response_body(self.context, size))
-    }
 }
 
 fn said(action: Action) -> SdkAction {

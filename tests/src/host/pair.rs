@@ -87,6 +87,18 @@ impl Worker {
         self.both(worker::Worker::tick);
     }
 
+    /// Makes the next request one in the middle of which the module is called for everything else. Only for our own
+    /// build: the SDK traps, and Envoy never does that.
+    pub fn reenter(&mut self) {
+        assert!(self.second.is_none(), "the SDK cannot be called while it calls");
+        self.first.reenter();
+    }
+
+    /// What the last call into the first build took, in WebAssembly instructions.
+    pub fn last_cost(&self) -> u64 {
+        self.first.last_cost()
+    }
+
     /// The HTTP calls that wait for an answer.
     pub fn calls(&self) -> impl Iterator<Item = &Call> {
         self.first.calls()

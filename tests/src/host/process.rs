@@ -34,6 +34,9 @@ pub(super) struct State {
     pub(super) metric_names: Vec<String>,
     pub(super) metrics: BTreeMap<String, u64>,
     pub(super) clusters: Vec<String>,
+    /// Clusters that are known and have no host to call.
+    pub(super) deserted: Vec<String>,
+    pub(super) refuses_properties: bool,
     pub(super) random: u64,
 }
 
@@ -63,6 +66,8 @@ impl Process {
             metric_names: Vec::new(),
             metrics: BTreeMap::new(),
             clusters: vec!["issuer".into()],
+            deserted: Vec::new(),
+            refuses_properties: false,
             random: 0x9e37_79b9_7f4a_7c15,
         };
         Self { build, state: Arc::new(Mutex::new(state)), follower: None }
@@ -110,6 +115,20 @@ impl Process {
         self.state().clusters.retain(|cluster| cluster != name);
     }
 
+    pub fn add_cluster(&self, name: &str) {
+        self.state().clusters.push(name.to_owned());
+    }
+
+    /// Lets a cluster have no healthy host.
+    pub fn desert_cluster(&self, name: &str) {
+        self.state().deserted.push(name.to_owned());
+    }
+
+    /// From now on no filter state can be set, as when a host does not know how.
+    pub fn refuse_properties(&self) {
+        self.state().refuses_properties = true;
+    }
+
     /// The process with the other build, with what a test has set in this one; it goes on from there by itself.
     pub(super) fn follower(&self) -> Option<Self> {
         let state = Arc::clone(self.follower.as_ref()?);
@@ -135,6 +154,8 @@ impl State {
         let Self {
             now,
             clusters,
+            deserted,
+            refuses_properties,
             log: _,
             shared_data: _,
             last_version: _,
@@ -144,6 +165,8 @@ impl State {
         } = other;
         self.now = *now;
         self.clusters.clone_from(clusters);
+        self.deserted.clone_from(deserted);
+        self.refuses_properties = *refuses_properties;
     }
 
     /// Reproducible bytes: a test that fails fails again.

@@ -48,6 +48,10 @@ pub(super) struct Vm {
     pub(super) last_call: i32,
     pub(super) call_headers: Headers,
     pub(super) call_body: Vec<u8>,
+    /// How often the module has called, for what a request does: headers, properties, the clock, an answer.
+    pub(super) host_calls: u32,
+    /// The next time that the module asks for headers, it is called meanwhile.
+    pub(super) reenters: bool,
 }
 
 impl Worker {
@@ -66,6 +70,8 @@ impl Worker {
             last_call: 0,
             call_headers: Headers::default(),
             call_body: Vec::new(),
+            host_calls: 0,
+            reenters: false,
         };
         let mut linker = Linker::new(&compiled.engine);
         abi::define(&mut linker).expect("host functions of the right types");
@@ -139,10 +145,12 @@ impl Worker {
         vm.trailers = request.trailers.clone();
         vm.refusal = None;
         vm.filter_state.clear();
+        vm.host_calls = 0;
         let count = i32::try_from(vm.request.0.len()).expect("few headers");
         self.enter::<_, ()>("proxy_on_context_create", (context, self.root));
         let action = self.enter::<_, i32>("proxy_on_request_headers", (context, count, 1));
-        let cost = FUEL - self.store.get_fuel().expect("fuel is on");
+        let cost = self.last_cost();
+        let host_calls = self.store.data().host_calls;
         let refused = self.store.data().refusal.is_some();
         assert_eq!(action != 0, refused, "a request is stopped exactly when it is answered");
         if !refused {
@@ -156,6 +164,7 @@ impl Worker {
             refusal: vm.refusal.take(),
             filter_state: std::mem::take(&mut vm.filter_state),
             cost,
+            host_calls,
         }
     }
 
@@ -183,6 +192,16 @@ impl Worker {
         if self.store.data().tick_period.is_some() {
             self.enter::<_, ()>("proxy_on_tick", self.root);
         }
+    }
+
+    /// Makes the next request one in the middle of which the module is called for everything else.
+    pub(super) fn reenter(&mut self) {
+        self.store.data_mut().reenters = true;
+    }
+
+    /// What the last call into the module took, in WebAssembly instructions.
+    pub(super) fn last_cost(&self) -> u64 {
+        FUEL - self.store.get_fuel().expect("fuel is on")
     }
 
     /// The HTTP calls that wait for an answer.

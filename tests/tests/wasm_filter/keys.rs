@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use countersign_claims::Reject;
 use countersign_tests::host::{Issuer, Process, Request, Worker, jwks};
 use serde_json::{Value, json};
 
@@ -206,16 +205,138 @@ fn an_answer_that_is_no_sound_set_changes_nothing() {
 }
 
 #[test]
-fn a_set_without_keys_withdraws_them_all() {
+fn a_set_without_a_usable_key_withdraws_nothing() {
+    let signs_only = {
+        let mut set = jwks([&issuer()]);
+        set["keys"][0]["key_ops"] = json!(["sign"]);
+        set
+    };
+    let foreign = json!({"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "r"}]});
+    for set in [json!({"keys": []}), foreign, signs_only] {
+        let process = Process::new();
+        let mut edge = process.worker(&remote_config()).unwrap();
+        edge.tick();
+        edge.answer(200, jwks([&issuer()]).to_string());
+        process.advance(60 * SECOND);
+        edge.tick();
+        edge.answer(200, set.to_string());
+        assert_eq!(send(&mut edge, &issuer().ada()), "forwarded", "{set}");
+        edge.tick();
+        assert_eq!((process.metric(OK), process.metric(FAILED)), (1, 1), "{set}");
+    }
+}
+
+#[test]
+fn an_inline_key_that_is_not_for_verifying_is_none() {
+    let mut config = edge_config();
+    config["keys"]["inline"] = jwks([&issuer(), &Issuer::new("k2", 2)]);
+    config["keys"]["inline"]["keys"][0]["key_ops"] = json!(["sign"]);
+    let mut edge = Process::new().worker(&config).unwrap();
+    assert_eq!(send(&mut edge, &issuer().ada()), "unknown_key");
+    assert_eq!(send(&mut edge, &Issuer::new("k2", 2).ada()), "forwarded");
+}
+
+#[test]
+fn the_wish_for_an_unknown_key_outlives_the_window_in_which_nobody_may_ask() {
+    let process = Process::new();
+    let mut workers = workers(&process, 1);
+    let (old, new) = (issuer(), Issuer::new("k2", 2));
+    pass(&process, &mut workers, SECOND, &jwks([&old]));
+    assert_eq!(send(&mut workers[0], &new.ada()), "unknown_key");
+    assert_eq!(pass(&process, &mut workers, 3 * SECOND, &jwks([&old, &new])), 0, "too early to ask again");
+    assert_eq!(pass(&process, &mut workers, 2 * SECOND, &jwks([&old, &new])), 1);
+    assert_eq!(send(&mut workers[0], &new.ada()), "forwarded");
+}
+
+#[test]
+fn a_new_configuration_does_not_take_a_set_that_nobody_has_kept_up() {
     let process = Process::new();
     let mut edge = process.worker(&remote_config()).unwrap();
     edge.tick();
     edge.answer(200, jwks([&issuer()]).to_string());
-    assert_eq!(send(&mut edge, &issuer().ada()), "forwarded");
-    process.advance(60 * SECOND);
+    edge.configure(&edge_config()).unwrap();
+    process.advance(181 * SECOND);
+    edge.configure(&remote_config()).unwrap();
+    assert_eq!(send(&mut edge, &issuer().ada()), "unavailable");
     edge.tick();
-    edge.answer(200, r#"{"keys":[]}"#);
-    assert_eq!(send(&mut edge, &issuer().ada()), Reject::Unavailable.reason());
+    assert_eq!(send(&mut edge, &issuer().ada()), "unavailable", "nor later");
+    edge.answer(200, jwks([&issuer()]).to_string());
+    assert_eq!(send(&mut edge, &issuer().ada()), "forwarded");
+}
+
+#[test]
+fn a_new_configuration_takes_the_last_set_while_the_issuer_is_away() {
+    let process = Process::new();
+    let mut edge = process.worker(&remote_config()).unwrap();
+    edge.tick();
+    edge.answer(200, jwks([&issuer()]).to_string());
+    for _ in 0..600 {
+        process.advance(SECOND);
+        edge.tick();
+        if edge.calls().next().is_some() {
+            edge.fail_call();
+        }
+    }
+    edge.configure(&remote_config()).unwrap();
+    assert_eq!(send(&mut edge, &issuer().ada()), "forwarded");
+}
+
+#[test]
+fn two_sources_that_are_written_alike_keep_their_own_keys() {
+    let process = Process::new();
+    process.add_cluster("issuer/v1");
+    let source = |cluster: &str, path: &str| {
+        let mut config = remote_config();
+        config["keys"]["remote"] = json!({"cluster": cluster, "path": path});
+        config
+    };
+    let mut edge = process.worker(&source("issuer", "/v1/jwks")).unwrap();
+    edge.tick();
+    edge.answer(200, jwks([&issuer()]).to_string());
+    let mut other = process.worker(&source("issuer/v1", "/jwks")).unwrap();
+    assert_eq!(send(&mut other, &issuer().ada()), "unavailable");
+}
+
+#[test]
+fn the_authority_that_is_asked_for_can_be_set() {
+    let process = Process::new();
+    let mut config = remote_config();
+    let mut edge = process.worker(&config).unwrap();
+    edge.tick();
+    assert_eq!(edge.calls().next().unwrap().headers.get(":authority"), Some("issuer"));
+    config["keys"]["remote"]["authority"] = json!("login.example:8443");
+    edge.configure(&config).unwrap();
+    edge.tick();
+    assert_eq!(edge.calls().last().unwrap().headers.get(":authority"), Some("login.example:8443"));
+}
+
+#[test]
+fn a_set_is_read_once_by_the_worker_that_fetched_it() {
+    let process = Process::new();
+    let [mut fetching, mut other] = [(); 2].map(|()| process.worker(&remote_config()).unwrap());
+    let many: Vec<_> = (0..100).map(|n| Issuer::new(&format!("k{n}"), n)).collect();
+    fetching.tick();
+    fetching.answer(200, jwks(&many).to_string());
+    let [again, first] = [&mut fetching, &mut other].map(|worker| {
+        worker.tick();
+        worker.last_cost()
+    });
+    assert!(again < first / 20, "{again} instructions with the set in force, {first} to read it");
+}
+
+#[test]
+fn the_log_tells_what_is_wrong_with_the_cluster() {
+    let said = |process: &Process| {
+        let mut edge = process.worker(&remote_config()).unwrap();
+        edge.tick();
+        process.log().last().unwrap().message.clone()
+    };
+    let unknown = Process::new();
+    unknown.remove_cluster("issuer");
+    assert!(said(&unknown).contains("there is no such cluster"), "{}", said(&unknown));
+    let deserted = Process::new();
+    deserted.desert_cluster("issuer");
+    assert!(said(&deserted).contains("the cluster has no healthy host"), "{}", said(&deserted));
 }
 
 #[test]
