@@ -119,7 +119,7 @@ mod tests {
         let alike: Vec<_> = (0..10).map(|round| (3.0 + 0.02 * f64::from(round % 5), 4.0)).collect();
         assert!(steady(&alike));
         assert!(!steady(&alike[..4]), "too few");
-        let scattered: Vec<_> = (0..10).map(|round| (3.0 + 0.4 * f64::from(round % 5), 4.0)).collect();
+        let scattered: Vec<_> = (0..10).map(|round| (3.0 + 0.9 * f64::from(round % 5), 4.0)).collect();
         assert!(!steady(&scattered));
         // Two groups, and no round between them: the median is anywhere.
         assert!(!steady(&[(2.0, 4.0), (2.0, 4.0), (2.0, 4.0), (3.0, 4.0), (3.0, 4.0)]));
