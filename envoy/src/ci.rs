@@ -15,10 +15,12 @@ pub fn run_all() -> Result<()> {
     step("clippy", cargo().args(lint))?;
     let packages = ["--package", "countersign-filter", "--package", "countersign-proxy-abi"];
     let lint = [&["clippy"], &packages[..], &["--lib", "--target", WASM_TARGET]].concat();
-    step(
-        "clippy for wasm",
-        cargo().args(lint).args(["--profile", "wasm", "--quiet", "--", "-D", "warnings"]),
-    )?;
+    for (name, features) in
+        [("clippy for wasm", ""), ("clippy for wasm, on the SDK", "countersign-filter/sdk")]
+    {
+        let strict = ["--profile", "wasm", "--quiet", "--", "-D", "warnings"];
+        step(name, cargo().args(&lint).args(["--features", features]).args(strict))?;
+    }
     let document = ["doc", "--workspace", "--no-deps", "--quiet"];
     step("documentation", cargo().args(document).env("RUSTDOCFLAGS", "-D warnings"))?;
     Artifacts::provide()?;

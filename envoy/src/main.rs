@@ -26,7 +26,11 @@ enum Command {
         fresh: bool,
     },
     /// Build the filter as it is shipped and print where it is
-    Filter,
+    Filter {
+        /// On the `proxy-wasm` crate instead of our own ABI
+        #[arg(long)]
+        sdk: bool,
+    },
     /// Set up and pass every check and test
     Ci,
     /// Run one stand-in service
@@ -44,7 +48,10 @@ async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Up { once: false, fresh } => up::run(fresh).await,
         Command::Up { once: true, .. } => up::tour().await,
-        Command::Filter => artifacts::filter().map(|module| println!("{}", module.display())),
+        Command::Filter { sdk } => {
+            let module = if sdk { artifacts::sdk_filter() } else { artifacts::filter() };
+            module.map(|module| println!("{}", module.display()))
+        }
         Command::Ci => ci::run_all(),
         Command::Standin { service, listen } => standin::run(service, listen).await,
     };

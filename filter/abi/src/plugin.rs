@@ -38,6 +38,7 @@ pub trait Plugin: Default {
 }
 
 /// Makes the module's exports of a [`Plugin`].
+#[cfg(not(feature = "sdk"))]
 #[macro_export]
 macro_rules! plugin {
     ($plugin:ty) => {

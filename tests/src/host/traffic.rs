@@ -131,6 +131,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// All of it that anybody outside can see.
+    pub(super) fn seen(&self) -> impl PartialEq + std::fmt::Debug {
+        let Self { headers, trailers, refusal, filter_state, cost: _, host_calls } = self.clone();
+        (headers, trailers, refusal, filter_state, host_calls)
+    }
+
     /// The headers that the upstream got.
     pub fn upstream(&self) -> &Headers {
         assert!(self.refusal.is_none(), "refused: {:?}", self.refusal);
@@ -148,7 +154,7 @@ impl Outcome {
 }
 
 /// An answer that the module gave instead of the upstream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
     pub status: i32,
     /// Why, for access logs.

@@ -1,5 +1,6 @@
 //! The shipped module, through the host's front door: what a request, a configuration and a key set do.
 
+mod builds;
 mod cache;
 mod config;
 mod credentials;
