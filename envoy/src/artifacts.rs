@@ -1,5 +1,8 @@
 //! What cargo builds and the stack runs: the issuer, the filter's module, and this program with the stand-ins.
 
+mod exports;
+
+use std::fs;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
@@ -40,6 +43,40 @@ pub fn filter() -> Result<PathBuf> {
     let target = ["--target", tools::WASM_TARGET, "--profile", "wasm"];
     let package = ["--package", "countersign-filter", "--lib"];
     build("the filter", &[&package[..], &target[..]].concat(), "wasm32-wasip1/wasm/countersign_filter.wasm")
+}
+
+/// What the filter asks of a host, and `proxy_on_delete`, by which the SDK lets go of a stream.
+const SDK_EXPORTS: [&str; 12] = [
+    "memory",
+    "_initialize",
+    "proxy_abi_version_0_2_1",
+    "proxy_on_memory_allocate",
+    "proxy_on_context_create",
+    "proxy_on_vm_start",
+    "proxy_on_configure",
+    "proxy_on_tick",
+    "proxy_on_http_call_response",
+    "proxy_on_request_headers",
+    "proxy_on_request_trailers",
+    "proxy_on_delete",
+];
+
+/// The same filter on the `proxy-wasm` crate, without the callbacks that it does not need.
+pub fn sdk_filter() -> Result<PathBuf> {
+    tools::wasm_target()?;
+    let target = ["--target", tools::WASM_TARGET, "--profile", "wasm-sdk"];
+    let package = ["--package", "countersign-filter", "--lib", "--features", "sdk"];
+    let linked =
+        build("the filter on the SDK", &[&package[..], &target[..]].concat(), "wasm32-wasip1/wasm-sdk/countersign_filter.wasm")?;
+    let module = exports::only(&fs::read(&linked)?, |name| SDK_EXPORTS.contains(&name))
+        .with_context(|| linked.display().to_string())?;
+    let file = linked.with_file_name("countersign_filter_sdk.wasm");
+    // Several tests may do this at once, so that no one finds half a file.
+    let part = file.with_extension(format!("{}.part", std::process::id()));
+    fs::write(&part, module)
+        .and_then(|()| fs::rename(&part, &file))
+        .with_context(|| file.display().to_string())?;
+    Ok(file)
 }
 
 /// On a terminal cargo shows how far it is: a first build takes minutes.

@@ -42,7 +42,10 @@ async fn every_step(steps: &mut Steps) -> Result<()> {
     let in_wasm = ["clippy", "--locked", "--lib", "--target", WASM_TARGET, "--profile", "wasm"];
     let packages = ["countersign-filter", "countersign-proxy-abi", "countersign-claims"];
     let packages: Vec<_> = packages.iter().flat_map(|package| ["--package", package]).collect();
-    steps.run("clippy for wasm", cargo(&[&in_wasm[..], &packages, &strict].concat())).await?;
+    for (name, features) in [("clippy for wasm", ""), ("clippy for wasm, on the SDK", "countersign-filter/sdk")] {
+        let lint = [&in_wasm[..], &packages, &["--features", features], &strict].concat();
+        steps.run(name, cargo(&lint)).await?;
+    }
     let mut document = cargo(&["doc", "--locked", "--workspace", "--no-deps", "--quiet"]);
     document.env("RUSTDOCFLAGS", "-D warnings");
     steps.run("documentation", document).await?;

@@ -26,7 +26,11 @@ enum Command {
         choices: up::Choices,
     },
     /// Build the filter as it is shipped and print where it is
-    Filter,
+    Filter {
+        /// On the `proxy-wasm` crate instead of our own ABI
+        #[arg(long)]
+        sdk: bool,
+    },
     /// Set up and pass every check and test
     Ci,
     /// Look for dependencies with known vulnerabilities; fetches the advisory database
@@ -64,7 +68,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up { once: false, choices } => up::run(&choices).await,
         Command::Up { once: true, choices } => up::tour(&choices).await,
-        Command::Filter => artifacts::filter().map(|module| println!("{}", module.display())),
+        Command::Filter { sdk } => {
+            let module = if sdk { artifacts::sdk_filter() } else { artifacts::filter() };
+            module.map(|module| println!("{}", module.display()))
+        }
         Command::Ci => ci::run_all().await,
         Command::Advisories => ci::advisories().await,
         Command::Postgres { command } => postgres::run_with(&command).await,

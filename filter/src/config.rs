@@ -18,7 +18,7 @@ mod rules;
 /// A configuration that can be served with.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Value of `iss`, and the realm of challenges.
+    /// Value of `iss`.
     pub issuer: String,
     /// One of these must be in `aud`.
     pub audiences: Vec<String>,
@@ -44,6 +44,8 @@ pub struct KeySources {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteKeys {
     pub cluster: String,
+    /// Sent as `:authority`, for servers that have several sites.
+    pub authority: String,
     pub path: String,
     pub pace: Pace,
 }

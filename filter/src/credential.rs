@@ -22,6 +22,14 @@ pub struct Accepted {
     pub subprotocol: bool,
 }
 
+/// The one credential of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Credential<'r> {
+    pub token: Cow<'r, [u8]>,
+    /// It is the `Authorization` header.
+    pub is_authorization: bool,
+}
+
 /// What a request carries, wherever it carries it.
 #[derive(Debug)]
 pub struct Presented<'r> {
@@ -54,28 +62,28 @@ impl<'r> Presented<'r> {
     ///
     /// # Errors
     /// [`Reject::Missing`] for none, [`Reject::AmbiguousCredentials`] for more than one.
-    pub fn credential(&self, accepted: &Accepted) -> Result<Cow<'r, [u8]>, Reject> {
+    pub fn credential(&self, accepted: &Accepted) -> Result<Credential<'r>, Reject> {
         let mut found = Err(Reject::Missing);
-        let mut take = |token: Cow<'r, [u8]>| {
+        let mut take = |token: Cow<'r, [u8]>, is_authorization| {
             found = match found {
-                Err(Reject::Missing) => Ok(token),
+                Err(Reject::Missing) => Ok(Credential { token, is_authorization }),
                 _ => Err(Reject::AmbiguousCredentials),
             };
         };
         if accepted.bearer {
             match self.authorization {
                 Authorization::None => {}
-                Authorization::Bearer(token) => take(Cow::Borrowed(token)),
+                Authorization::Bearer(token) => take(Cow::Borrowed(token), true),
                 Authorization::Several => return Err(Reject::AmbiguousCredentials),
             }
         }
         for (name, value) in &self.query.taken {
             if accepted.query.iter().any(|accepted| accepted.as_bytes() == *name) && !value.is_empty() {
-                take(value.clone());
+                take(value.clone(), false);
             }
         }
         if accepted.subprotocol {
-            self.offer.tokens().for_each(|token| take(Cow::Borrowed(token)));
+            self.offer.tokens().for_each(|token| take(Cow::Borrowed(token), false));
         }
         found
     }
@@ -153,7 +161,7 @@ mod tests {
         let view = RequestView::of(headers);
         let presented = Presented::read(&view, target.as_bytes(), &["token".into()]);
         let accepted = accepted(kinds);
-        let token = String::from_utf8(presented.credential(&accepted)?.into_owned()).unwrap();
+        let token = String::from_utf8(presented.credential(&accepted)?.token.into_owned()).unwrap();
         match token.contains(',') {
             true => Err(presented.explain(&accepted, Reject::Malformed)),
             false => Ok(token),

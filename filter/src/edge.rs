@@ -8,11 +8,12 @@ use countersign_claims::{InvalidKeyring, Keyring, Reject, Verifier};
 
 use crate::cache::{Seeds, TokenCache};
 use crate::config::Config;
+use crate::credential::subprotocol::Offer;
 use crate::credential::{Presented, query};
 use crate::policy::path::Target;
 use crate::policy::{Access, Mode, Rule};
 use crate::principal::Principal;
-use crate::request::RequestView;
+use crate::request::{Field, RequestView};
 use crate::verdict::{Decision, Edits, Verdict};
 
 /// Longer than the time from one tick to the next, in seconds. Only a process that stood still for longer (stopped,
@@ -44,7 +45,7 @@ struct Keys {
     ring: Keyring,
     /// The issuer has a set of its own, and it was never obtained.
     awaited: bool,
-    /// A token named a key that is not in the ring, since this was last asked.
+    /// A token named a key that is not in the ring, since the issuer was last asked.
     unknown_seen: bool,
 }
 
@@ -76,23 +77,32 @@ impl Edge {
     /// Takes a set that the issuer publishes. What was verified with other keys is forgotten.
     ///
     /// # Errors
-    /// The set is not sound, or contradicts the inline keys; the one in force stays.
+    /// The set is not sound, has no key to verify with, or contradicts the inline keys; the one in force stays.
     pub fn load_keys(&mut self, jwks: &[u8]) -> Result<(), InvalidKeyring> {
-        let mut ring = Keyring::from_json(jwks)?.merge(self.config.keys.inline.clone())?;
+        let remote = Keyring::from_json(jwks)?;
+        if remote.is_empty() {
+            return Err(InvalidKeyring::NoUsableKey);
+        }
+        let mut ring = remote.merge(self.config.keys.inline.clone())?;
         self.keys.awaited = false;
+        self.keys.unknown_seen = false;
         if ring != self.keys.ring {
             ring.adopt(&self.keys.ring);
             ring.prepare();
             self.keys.ring = ring;
-            self.keys.unknown_seen = false;
             self.cache.clear();
         }
         Ok(())
     }
 
-    /// Whether a token named an unknown key since the last call: a reason to ask the issuer early.
-    pub fn take_unknown_key(&mut self) -> bool {
-        std::mem::take(&mut self.keys.unknown_seen)
+    /// Whether a token has named an unknown key since the issuer was asked for the last time: a reason to ask early.
+    pub fn lacks_key(&self) -> bool {
+        self.keys.unknown_seen
+    }
+
+    /// Takes notice that the issuer is being asked.
+    pub fn asked_for_keys(&mut self) {
+        self.keys.unknown_seen = false;
     }
 
     /// Takes notice of the time (Unix seconds), several times a second.
@@ -112,27 +122,32 @@ impl Edge {
             Ok(rule) => rule,
             Err(reject) => {
                 edits.path = query::without_tokens(target);
+                edits.method = view.method_to_log();
                 return Verdict { decision: Decision::Denied(reject), rule: None, edits };
             }
         };
         let rule_name = Some(&*rule.name);
+        edits.plain_connection = view.nominates_headers();
         if rule.access == Access::Anyone {
             edits.path = query::scrub_signed_tokens(target, names).target;
+            edits.protocols = Offer::read(&view.protocols).remaining();
             return Verdict { decision: Decision::Public, rule: rule_name, edits };
         }
 
         let mut presented = Presented::read(view, target, names);
         edits.path = presented.scrubbed_target();
         edits.protocols = presented.remaining_protocols();
-        edits.strip_authorization = !config.forward_authorization;
+        let mut forward_authorization = config.forward_authorization;
         let mut authenticator = Authenticator { verifier, keys, cache, future: *future, clock, checks };
-        let outcome = presented.credential(&rule.accepted).and_then(|token| {
+        let outcome = presented.credential(&rule.accepted).and_then(|credential| {
             let principal = authenticator
-                .authenticate(&token)
+                .authenticate(&credential.token)
                 .map_err(|reject| presented.explain(&rule.accepted, reject))?;
             edits.identity = Some(Rc::clone(&principal));
+            forward_authorization &= credential.is_authorization;
             rule.access.authorize(&principal)
         });
+        edits.strip_authorization = !forward_authorization && view.authorization != Field::Absent;
         let decision = match (outcome, rule.mode) {
             (Ok(()), _) => Decision::Admitted,
             (Err(reject), Mode::Observe) => Decision::Observed(reject),
@@ -147,7 +162,7 @@ impl Edge {
 
 fn route<'a>(config: &'a Config, view: &RequestView<'_>, target: &[u8]) -> Result<&'a Rule, Reject> {
     let target = Target::parse(target)?;
-    let method = view.method.single().ok_or(Reject::BadRequest)?;
+    let method = view.sound_method()?;
     config.policy.route(&target.path, method, view.is_websocket())
 }
 

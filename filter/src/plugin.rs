@@ -42,12 +42,17 @@ impl Vm {
         self.roots.iter_mut().find(|known| known.id == root)?.worker.as_mut()
     }
 
+    /// Whether this is the configuration that came last, of those that were taken: the gauges are about that one.
+    fn is_newest(&self, root: u32) -> bool {
+        self.roots.iter().rev().find(|known| known.worker.is_some()).is_some_and(|newest| newest.id == root)
+    }
+
     /// Lets go of configurations that are no longer served with. Nobody says when that is: see [`Plugin`].
     fn sweep(&mut self, asking: u32) {
         let ended = |root: &mut Root| root.id != asking && !host::is_alive(root.id, asking);
         for root in self.roots.extract_if(.., ended) {
             if let Some(mut worker) = root.worker {
-                worker.flush();
+                worker.flush_counters();
                 host::log(Level::Info, "countersign-filter: an earlier configuration is no longer in use");
             }
         }
@@ -82,8 +87,9 @@ impl Plugin for Vm {
 
     fn on_tick(&mut self, root: u32) {
         self.sweep(root);
+        let newest = self.is_newest(root);
         if let Some(worker) = self.worker(root) {
-            worker.tick();
+            worker.tick(newest);
         }
     }
 
@@ -97,18 +103,17 @@ impl Plugin for Vm {
         let root = self.begun.take_if(|begun| begun.stream == stream).map(|begun| begun.root);
         let Some(worker) = root.and_then(|root| self.worker(root)) else {
             // Never configured: nothing is let through.
-            return stream::fail_closed();
+            return Self::refuse();
         };
         // Headers that could not be read or changed must not go on as they are.
-        stream::decide(worker).unwrap_or_else(|_| stream::fail_closed())
+        stream::decide(worker).unwrap_or_else(|_| Self::refuse())
     }
 
     fn on_request_trailers(&mut self, _stream: u32) -> Action {
-        stream::strip_trailers().map_or_else(|_| stream::fail_closed(), |()| Action::Continue)
+        stream::strip_trailers().map_or_else(|_| Self::refuse(), |()| Action::Continue)
     }
 
-    /// There for ending WebSockets with a Close frame, which can only be written into a piece of the reply.
-    fn on_response_body(&mut self, _stream: u32, _size: usize) -> Action {
-        Action::Continue
+    fn refuse() -> Action {
+        stream::fail_closed()
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! A claim that could change the meaning of a header (a line break, a comma in a role) never becomes one.
 
+use std::rc::Rc;
+
 use countersign_claims::{AccessClaims, Reject, Window};
 
 /// A header that only the edge sets.
@@ -45,13 +47,13 @@ impl AuthMethod {
 }
 
 /// A verified caller.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Principal {
-    /// Every [`Part`] after the other: in one piece of memory, because a worker has thousands of these and looks at
-    /// another one with every request.
-    text: Box<[u8]>,
-    /// Where each part ends.
-    ends: [usize; PARTS],
+    /// The token, if it is remembered, and every [`Part`] after the other: in one piece of memory, because a worker has
+    /// thousands of these and looks at another one with every request.
+    text: Rc<[u8]>,
+    /// Where the token ends, and then each part.
+    ends: [usize; 1 + PARTS],
     method: AuthMethod,
     window: Window,
 }
@@ -70,6 +72,17 @@ enum Part {
 
 const PARTS: usize = 5;
 
+/// Who it is and for how long, whatever the token was.
+impl PartialEq for Principal {
+    fn eq(&self, other: &Self) -> bool {
+        let seen =
+            |of: &Self| (of.ends.map(|end| end.saturating_sub(of.token_length())), of.method, of.window);
+        self.parts() == other.parts() && seen(self) == seen(other)
+    }
+}
+
+impl Eq for Principal {}
+
 impl Principal {
     /// # Errors
     /// [`Reject::InvalidClaims`] if `sub`, `session_id` or a role is not printable ASCII without spaces and commas, or
@@ -84,8 +97,9 @@ impl Principal {
         claims.roles.iter().try_for_each(|role| plain(role))?;
         let email = header_value(claims.email.as_deref().unwrap_or_default())?;
         let roles = claims.roles.join(",");
-        // In the order of `Part`.
-        let parts: [&str; PARTS] = [
+        // No token yet; then in the order of `Part`.
+        let parts: [&str; 1 + PARTS] = [
+            "",
             &claims.sub,
             &email,
             &roles,
@@ -99,6 +113,23 @@ impl Principal {
         });
         let text = parts.concat().into_bytes().into();
         Ok(Self { text, ends, method: AuthMethod::Jwt, window })
+    }
+
+    /// The same caller with the token beside what it says.
+    pub(crate) fn with_token(&self, token: &[u8]) -> Self {
+        let text = [token, self.parts()].concat().into();
+        let ends = self.ends.map(|end| end.saturating_sub(self.token_length()).saturating_add(token.len()));
+        Self { text, ends, ..*self }
+    }
+
+    /// The memory that begins with the token.
+    pub(crate) fn text(&self) -> &Rc<[u8]> {
+        &self.text
+    }
+
+    pub(crate) fn token_length(&self) -> usize {
+        let [length, ..] = self.ends;
+        length
     }
 
     /// The value of a header; empty for what the token does not say.
@@ -128,13 +159,17 @@ impl Principal {
 
     /// Heap memory held, in bytes, without the allocator's own.
     pub fn heap_bytes(&self) -> usize {
-        self.text.len()
+        self.text.len().saturating_add(2 * size_of::<usize>())
+    }
+
+    fn parts(&self) -> &[u8] {
+        self.text.get(self.token_length()..).unwrap_or_default()
     }
 
     fn part(&self, part: Part) -> &[u8] {
-        let at = part as usize;
-        let start = at.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
-        self.ends.get(at).and_then(|end| self.text.get(start..*end)).unwrap_or_default()
+        let ends = self.ends.get(part as usize..).unwrap_or_default();
+        let [start, end, ..] = ends else { return &[] };
+        self.text.get(*start..*end).unwrap_or_default()
     }
 }
 

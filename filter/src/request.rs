@@ -2,10 +2,14 @@
 //!
 //! Reads bytes only: header values are whatever a client sent, and need not be UTF-8.
 
+use countersign_claims::Reject;
+
 use crate::principal::IdentityHeader;
 
 /// Set by Envoy itself, before the filter runs: its own spelling stays, look-alikes go.
 const REQUEST_ID: &str = "x-request-id";
+
+const LONGEST_METHOD: usize = 16;
 
 /// A header that should come at most once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,10 +43,13 @@ pub struct RequestView<'r> {
     pub method: Field<'r>,
     /// `:path`: the path and query, as received.
     pub path: Field<'r>,
+    pub authority: Field<'r>,
     pub authorization: Field<'r>,
     pub upgrade: Field<'r>,
     pub connection: Field<'r>,
     pub content_type: Field<'r>,
+    pub content_length: Field<'r>,
+    pub transfer_encoding: Field<'r>,
     /// Every `Sec-WebSocket-Protocol`; several lines are one list (RFC 6455 §11.3.4).
     pub protocols: Vec<&'r [u8]>,
     /// Header names that could pass for an identity header upstream, as the host spells them.
@@ -62,9 +69,12 @@ impl<'r> RequestView<'r> {
         let field = match name {
             b":path" => &mut self.path,
             b":method" => &mut self.method,
+            b":authority" => &mut self.authority,
             b"upgrade" => &mut self.upgrade,
             b"connection" => &mut self.connection,
             b"content-type" => &mut self.content_type,
+            b"content-length" => &mut self.content_length,
+            b"transfer-encoding" => &mut self.transfer_encoding,
             b"authorization" => &mut self.authorization,
             b"sec-websocket-protocol" => return self.protocols.push(value),
             _ if is_reserved(name) && !self.spoofed.contains(&name) => return self.spoofed.push(name),
@@ -77,20 +87,74 @@ impl<'r> RequestView<'r> {
     /// header on a POST opens no WebSocket and must not open a rule that is meant for one.
     pub fn is_websocket(&self) -> bool {
         let upgrade = self.upgrade.single().is_some_and(|v| v.eq_ignore_ascii_case(b"websocket"));
-        upgrade
-            && self.method.single() == Some(b"GET")
-            && self.connection.single().is_some_and(|list| {
-                list.split(|b| *b == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-            })
+        upgrade && self.method.single() == Some(b"GET") && self.connection.single().is_some_and(names_upgrade)
     }
 
-    /// Whether Envoy answers in gRPC: `application/grpc`, alone or with a `+` suffix or parameters.
+    /// The method, of a request that has one reading: its method is an upper-case word, it is for one host, and if it
+    /// asks for an upgrade, there is no body that the upstream would take for what comes after.
+    ///
+    /// # Errors
+    /// [`Reject::BadRequest`].
+    pub fn sound_method(&self) -> Result<&'r [u8], Reject> {
+        let method = self.method.single().filter(|method| is_method(method));
+        // HTTP/1 joins two `Host` lines with a comma; no host has one.
+        let one_host = match self.authority {
+            Field::Absent => true,
+            Field::One(authority) => !authority.contains(&b','),
+            Field::Several => false,
+        };
+        let upgrade_with_body = self.upgrade != Field::Absent && self.has_body();
+        method.filter(|_| one_host && !upgrade_with_body).ok_or(Reject::BadRequest)
+    }
+
+    /// What to log for the method of a refused request, if it is not fit for that: over HTTP/2 it can be a whole token.
+    pub fn method_to_log(&self) -> Option<&'static [u8]> {
+        self.method.single().is_some_and(|method| method.len() > LONGEST_METHOD).then_some(b"INVALID")
+    }
+
+    /// Whether this asks for an upgrade, of whatever kind and however badly, with more in `Connection` than
+    /// `Upgrade`. Of other requests Envoy removes that header by itself.
+    pub fn nominates_headers(&self) -> bool {
+        self.upgrade != Field::Absent
+            && match self.connection {
+                Field::Absent => false,
+                Field::One(list) => names_upgrade(list) && !list.eq_ignore_ascii_case(b"upgrade"),
+                Field::Several => true,
+            }
+    }
+
+    fn has_body(&self) -> bool {
+        self.transfer_encoding != Field::Absent
+            || !matches!(self.content_length, Field::Absent | Field::One(b"0"))
+    }
+
+    /// Whether Envoy answers in gRPC: for `application/grpc`, alone or with a `+` suffix, and nothing else.
     pub fn is_grpc(&self) -> bool {
         self.content_type
             .single()
             .and_then(|value| value.strip_prefix(b"application/grpc"))
-            .is_some_and(|rest| rest.first().is_none_or(|b| matches!(b, b'+' | b';' | b' ')))
+            .is_some_and(|rest| matches!(rest, [] | [b'+', ..]))
     }
+}
+
+/// Whether `upgrade` is among the tokens of a `Connection` header.
+fn names_upgrade(list: &[u8]) -> bool {
+    list.split(|b| *b == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+}
+
+/// Method names are compared with case (RFC 9110 §9.1), and all that are in use are upper case: a server that takes
+/// `delete` for `DELETE` would do what a rule for `DELETE` was not asked about.
+pub fn is_method(name: &[u8]) -> bool {
+    matches!(name.len(), 1..=LONGEST_METHOD)
+        && name.iter().all(|b| b.is_ascii_uppercase() || matches!(b, b'-' | b'_'))
+}
+
+/// Whether a trailer of this name has to go. Some servers make one map of headers and trailers, where it would be what
+/// the edge has removed, or set.
+pub fn is_reserved_trailer(name: &[u8]) -> bool {
+    is_reserved(name)
+        || name.eq_ignore_ascii_case(REQUEST_ID.as_bytes())
+        || name.eq_ignore_ascii_case(b"authorization")
 }
 
 /// Whether an upstream could take `name` for a header that only the edge sets: CGI-like servers fold case, and
@@ -167,11 +231,57 @@ mod tests {
     }
 
     #[test]
+    fn an_upgrade_nominates_no_other_header() {
+        let nominates = |headers: &[(&str, &str)]| RequestView::of(headers).nominates_headers();
+        let upgrade = ("upgrade", "websocket");
+        assert!(nominates(&[upgrade, ("connection", "upgrade, x-user-id")]));
+        assert!(nominates(&[upgrade, upgrade, ("connection", "x-user-id,Upgrade")]));
+        assert!(nominates(&[upgrade, ("connection", "upgrade"), ("connection", "x-user-id")]));
+        assert!(!nominates(&[upgrade, ("connection", "Upgrade")]) && !nominates(&[upgrade]));
+        assert!(!nominates(&[upgrade, ("connection", "keep-alive")]), "it does not become one");
+        assert!(!nominates(&[("connection", "upgrade, x-user-id")]));
+    }
+
+    #[test]
+    fn a_method_is_a_short_word_in_upper_case() {
+        for method in ["GET", "BREW", "M-SEARCH", "VERSION-CONTROL", "BASELINE-CONTROL"] {
+            assert!(is_method(method.as_bytes()), "{method}");
+        }
+        for method in
+            ["", "get", "Get", "delete", "GET ", "G.T", "GET1", "UPDATEREDIRECTREF", "eyJhbGciOiJFZERTQSJ9"]
+        {
+            assert!(!is_method(method.as_bytes()), "{method}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_for_one_host_and_an_upgrade_has_no_body() {
+        let sound = |more: &[(&str, &str)]| {
+            let headers = [&[(":method", "GET"), (":authority", "edge.example")], more].concat();
+            RequestView::of(&headers).sound_method() == Ok(b"GET")
+        };
+        let upgrade = ("upgrade", "websocket");
+        assert!(sound(&[]) && sound(&[upgrade]) && sound(&[upgrade, ("content-length", "0")]));
+        assert!(sound(&[("content-length", "5")]) && sound(&[("transfer-encoding", "chunked")]));
+        assert!(!sound(&[(":authority", "edge.example")]) && !sound(&[(":method", "GET")]));
+        assert!(!sound(&[upgrade, ("content-length", "5")]));
+        assert!(!sound(&[upgrade, ("content-length", "0"), ("content-length", "0")]));
+        assert!(!sound(&[upgrade, ("transfer-encoding", "chunked")]));
+        let joined = [(":method", "GET"), (":authority", "edge.example,elsewhere.example")];
+        assert_eq!(RequestView::of(&joined).sound_method(), Err(Reject::BadRequest));
+    }
+
+    #[test]
     fn knows_grpc_as_envoy_does() {
         for (content_type, grpc) in [
             ("application/grpc", true),
             ("application/grpc+proto", true),
+            ("application/grpc+", true),
             ("application/grpc-web", false),
+            ("application/grpc;charset=utf-8", false),
+            ("application/grpc ", false),
+            ("application/grpcx", false),
+            ("APPLICATION/GRPC", false),
             ("application/json", false),
         ] {
             assert_eq!(RequestView::of(&[("content-type", content_type)]).is_grpc(), grpc, "{content_type}");

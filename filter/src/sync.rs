@@ -18,6 +18,9 @@ pub struct Pace {
 /// Between two attempts lies at least this, however many tokens name unknown keys.
 pub const EARLIEST_RETRY: Duration = Duration::from_secs(5);
 
+/// After so many refreshes in which nobody asked for a newer one, a set is no longer what the issuer publishes.
+const REFRESHES_TO_TRUST: u32 = 3;
+
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
@@ -43,8 +46,20 @@ impl Schedule {
             attempted_at: now,
             // The lease: the winner has this long.
             due_at: now.saturating_add(millis(pace.timeout)).saturating_add(millis(FIRST_BACKOFF)),
-            failures: self.failures,
+            failures: if self.is_tried(now, pace) { self.failures } else { 0 },
         })
+    }
+
+    /// Whether a configuration that begins at `now` may take a set of that age: one that was fetched a few refreshes
+    /// ago, or the last that there was, if the issuer has been asked in vain all the time. An older one lies there from
+    /// a configuration that has ended, and its keys may have been withdrawn since.
+    pub fn vouches_for(self, fetched_at: u64, now: u64, pace: &Pace) -> bool {
+        now.saturating_sub(fetched_at) <= trusted_for(pace) || self.is_tried(now, pace)
+    }
+
+    /// Whether attempts fail, and go on being made.
+    fn is_tried(self, now: u64, pace: &Pace) -> bool {
+        self.failures > 0 && now.saturating_sub(self.due_at) <= trusted_for(pace)
     }
 
     /// The record after the attempt brought keys. `random` spreads the next one by up to a tenth.
@@ -110,6 +125,30 @@ impl<'b> Snapshot<'b> {
         let (fetched_at, jwks) = bytes.split_first_chunk()?;
         Some(Self { fetched_at: u64::from_le_bytes(*fetched_at), jwks })
     }
+}
+
+/// Where records and snapshots of one source lie in shared data, which all plugins of one `vm_id` see: also those of
+/// another version of this module, which may have another form for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    pub schedule: String,
+    pub snapshot: String,
+}
+
+impl Names {
+    /// Counts the forms that [`Schedule`] and [`Snapshot`] have had.
+    const FORM: u32 = 2;
+
+    /// None of the three has a space in it: no two sources have the same names.
+    pub fn of(cluster: &str, authority: &str, path: &str) -> Self {
+        let name =
+            |what: &str| format!("countersign.keys.{what} {} {cluster} {authority} {path}", Self::FORM);
+        Self { schedule: name("schedule"), snapshot: name("set") }
+    }
+}
+
+fn trusted_for(pace: &Pace) -> u64 {
+    millis(pace.refresh.saturating_mul(REFRESHES_TO_TRUST))
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -185,6 +224,36 @@ mod tests {
         let snapshot = Snapshot { fetched_at: NOW, jwks: b"{}" };
         assert_eq!(Snapshot::decode(&snapshot.encode()), Some(snapshot));
         assert_eq!(Snapshot::decode(b"short"), None);
+    }
+
+    #[test]
+    fn a_new_configuration_takes_a_set_that_somebody_keeps_up() {
+        let trusted = 3 * 60_000;
+        assert!(fetched().vouches_for(NOW, NOW + trusted, &PACE));
+        assert!(!fetched().vouches_for(NOW, NOW + trusted + 1, &PACE));
+        let mut schedule = fetched();
+        let mut now = NOW;
+        for _ in 0..30 {
+            now = schedule.due_at;
+            schedule = schedule.claim(now, &PACE, false).unwrap().failed(now, 0);
+        }
+        assert!(schedule.vouches_for(NOW, now, &PACE), "the issuer is away, and is being asked");
+        let later = schedule.due_at + trusted + 1;
+        assert!(!schedule.vouches_for(NOW, later, &PACE), "nobody has asked since");
+        let claimed = schedule.claim(later, &PACE, false).unwrap();
+        assert!(!claimed.vouches_for(NOW, later, &PACE), "another worker has just begun to ask");
+    }
+
+    #[test]
+    fn no_two_sources_share_a_name() {
+        let sources =
+            [("a/b", "h", "/c"), ("a", "h", "/b/c"), ("a", "h", "/c"), ("a", "i", "/c"), ("ah", "h", "/c")];
+        let names: std::collections::BTreeSet<_> = sources
+            .into_iter()
+            .map(|(cluster, authority, path)| Names::of(cluster, authority, path))
+            .flat_map(|names| [names.schedule, names.snapshot])
+            .collect();
+        assert_eq!(names.len(), 2 * sources.len());
     }
 
     proptest! {

@@ -11,7 +11,7 @@ pub const PREFIX: &str = "countersign_";
 
 /// Gauge: keys in force.
 pub const KEYS: &str = "countersign_keys";
-/// Gauge: seconds since the issuer's keys were last fetched.
+/// Gauge: seconds since the issuer's keys were last fetched, or since they are waited for if they never were.
 pub const KEYS_AGE: &str = "countersign_keys_age_seconds";
 
 /// Everything that is counted.

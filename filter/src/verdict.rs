@@ -31,7 +31,13 @@ pub enum Decision {
 pub struct Edits<'a> {
     /// Names of headers to remove, which could pass for identity headers.
     pub spoofed: &'a [&'a [u8]],
+    /// Upstreams get no `Authorization`, or none that was not verified beside who is calling.
     pub strip_authorization: bool,
+    /// The method that may be logged of a request whose own could be anything.
+    pub method: Option<&'static [u8]>,
+    /// `Connection: Upgrade`, and no other header nominated for removal at the next hop (RFC 9110 §7.6.1): that could
+    /// be one that tells who is calling.
+    pub plain_connection: bool,
     /// `:path` without credentials; of a refused request, what may be logged.
     pub path: Option<Vec<u8>>,
     /// `Sec-WebSocket-Protocol` without credentials; removed if empty.

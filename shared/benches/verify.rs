@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use countersign_claims::{Jwk, JwkSet, Keyring, Reject, Verifier, VerifyingKey};
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
 #[path = "../tests/forge/mod.rs"]
 mod forge;
@@ -32,6 +32,16 @@ fn verify(c: &mut Criterion) {
     c.bench_function("signature/plain", |b| b.iter(signed));
     key.prepare();
     c.bench_function("signature/by table", |b| b.iter(signed));
+
+    // As on a machine whose caches others use: larger than those, and written before each check.
+    let mut others = vec![0_u8; 128 << 20];
+    c.bench_function("signature/by table, caches emptied", |b| {
+        b.iter_batched(
+            || others.iter_mut().step_by(64).for_each(|byte| *byte = byte.wrapping_add(1)),
+            |()| signed(),
+            BatchSize::PerIteration,
+        );
+    });
 }
 
 fn load(c: &mut Criterion) {

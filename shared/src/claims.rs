@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::strict_json::not_null;
+
 /// What an access token says. Times are whole seconds since the Unix epoch.
+///
+/// A claim is there with a value or it is not there: `null`, which some would take for one and some for the other,
+/// is refused like any other wrong type, in every claim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessClaims {
     /// Issuer (RFC 7519 §4.1.1).
@@ -14,34 +19,34 @@ pub struct AccessClaims {
     /// The first second in which the token is no longer valid.
     pub exp: i64,
     /// The first second in which the token is valid.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub nbf: Option<i64>,
     /// When the token was issued.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub iat: Option<i64>,
     /// Token id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
     /// `first-party`, or the service client that the token was issued to (RFC 8693 §4.3).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
     /// The login session: the handle by which a token is revoked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     #[serde(default)]
     pub roles: Vec<String>,
     /// The permissions that the roles grant, space-separated (RFC 8693 §4.2).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     /// How the user authenticated (RFC 8176): `pwd`, `otp`, `api_key`.
     #[serde(default)]
     pub amr: Vec<String>,
     /// When the user authenticated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<i64>,
 }
 

@@ -7,7 +7,8 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
-use crate::{Reject, Signature, strict_json};
+use crate::strict_json::{self, not_null};
+use crate::{Reject, Signature};
 
 /// A token longer than this is refused unread.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -52,9 +53,9 @@ impl<'a> Envelope<'a> {
 #[derive(Deserialize)]
 struct Header {
     alg: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "not_null")]
     typ: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "not_null")]
     kid: Option<String>,
     // A key chosen by the token is a key chosen by the attacker (RFC 8725 §3.10) …
     #[serde(default, deserialize_with = "present")]

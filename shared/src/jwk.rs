@@ -19,6 +19,8 @@ pub struct Jwk {
     usage: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     alg: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key_ops: Option<Vec<String>>,
     /// Read so that a private key can be refused; never kept, never written.
     #[serde(default, skip_serializing)]
     d: Option<IgnoredAny>,
@@ -40,16 +42,22 @@ impl Jwk {
             kid: Some(kid.into()),
             usage: Some("sig".into()),
             alg: Some("EdDSA".into()),
+            key_ops: None,
             d: None,
         }
     }
 
-    /// The key id and key, or `None` for a key of another kind or use, which RFC 7517 §5 says to ignore.
+    /// The key id and key, or `None` for a key of another kind, or that is not for verifying (RFC 7517 §4.2, §4.3):
+    /// §5 says to ignore those.
     pub(crate) fn verifying_key(&self) -> Result<Option<(&str, VerifyingKey)>, InvalidKeyring> {
         let ours = self.kty == "OKP"
             && self.crv.as_deref() == Some("Ed25519")
             && self.usage.as_deref().is_none_or(|usage| usage == "sig")
-            && self.alg.as_deref().is_none_or(|alg| matches!(alg, "EdDSA" | "Ed25519"));
+            && self.alg.as_deref().is_none_or(|alg| matches!(alg, "EdDSA" | "Ed25519"))
+            && self
+                .key_ops
+                .as_deref()
+                .is_none_or(|operations| operations.iter().any(|name| name == "verify"));
         if !ours {
             return Ok(None);
         }

@@ -22,7 +22,8 @@ pub struct Keyring {
     keys: BTreeMap<Box<str>, VerifyingKey>,
 }
 
-/// Why a set of keys is refused as a whole. A set with one bad key is not half trusted.
+/// Why a set of keys is refused as a whole: one of its Ed25519 keys is not sound, or it is no set. Keys of other kinds
+/// and uses are ignored.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidKeyring {
     #[error("not a JWK Set: {0}")]
@@ -39,6 +40,8 @@ pub enum InvalidKeyring {
     DuplicateKid { kid: Box<str> },
     #[error("more than {MAX_KEYS} keys")]
     TooMany,
+    #[error("no Ed25519 key to verify with")]
+    NoUsableKey,
 }
 
 impl Keyring {

@@ -35,5 +35,5 @@ pub use jwk::{Jwk, JwkSet};
 pub use keyring::{InvalidKeyring, Keyring, MAX_KEYS, MAX_PREPARED_KEYS};
 #[cfg(feature = "sign")]
 pub use mint::{SigningKey, mint};
-pub use reject::{PROBLEM_JSON, REALM, Problem, Reject};
+pub use reject::{PROBLEM_JSON, Problem, REALM, Reject};
 pub use verifier::{Verifier, Window};

@@ -6,7 +6,7 @@ use serde::Serialize;
 /// The media type of a [`Problem`] (RFC 9457).
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// The protection space that challenges name (RFC 9110 §11.5), at the edge as at the issuer.
+/// The realm of every challenge, at the edge as at the issuer: a client sees one login, not two.
 pub const REALM: &str = "countersign";
 
 /// Why a request is refused.
@@ -40,7 +40,7 @@ pub enum Reject {
     AmbiguousCredentials,
     /// The path can be read in two ways.
     AmbiguousPath,
-    /// A header that the decision needs is malformed.
+    /// The method, the authority, or what the decision needs of an upgrade is malformed.
     BadRequest,
     /// No rule matches the request.
     NoRule,
@@ -88,7 +88,6 @@ impl Reject {
         }
         // The wording of `detail` is what existing clients match on.
         const INVALID: &str = "Invalid token";
-        const DENIED: &str = "Permission denied";
         match self {
             Self::Missing => Text {
                 status: 401,
@@ -119,18 +118,21 @@ impl Reject {
                 status: 400,
                 error: None,
                 reason: "ambiguous_path",
-                detail: "The path can be read in two ways; send it without escaped separators, dot segments, \
-                         empty segments, ';' or '\\'",
+                detail: "The path can be read in two ways; send it without escaped letters, digits and separators, \
+                         dot segments, empty segments, ';' or '\\'",
             },
-            Self::BadRequest => {
-                Text { status: 400, error: None, reason: "bad_request", detail: "The request is malformed" }
-            }
-            Self::NoRule => Text { status: 403, error: None, reason: "no_rule", detail: DENIED },
+            Self::BadRequest => Text {
+                status: 400,
+                error: None,
+                reason: "bad_request",
+                detail: "The request is malformed: its method, its host or its upgrade",
+            },
+            Self::NoRule => Text { status: 404, error: None, reason: "no_rule", detail: "Not found" },
             Self::Forbidden => Text {
                 status: 403,
                 error: Some("insufficient_scope"),
                 reason: "permission_denied",
-                detail: DENIED,
+                detail: "Permission denied",
             },
             Self::Unavailable => Text {
                 status: 503,
@@ -141,8 +143,8 @@ impl Reject {
         }
     }
 
-    /// The HTTP status: 401 missing or bad credential, 403 known caller without permission (or no rule),
-    /// 400 malformed request, 503 cannot decide.
+    /// The HTTP status: 401 missing or bad credential, 403 known caller without permission, 404 no rule, 400 malformed
+    /// request, 503 cannot decide.
     pub const fn status(self) -> u16 {
         self.text().status
     }
@@ -168,16 +170,19 @@ impl Reject {
             400 => "Bad Request",
             401 => "Unauthorized",
             403 => "Forbidden",
+            404 => "Not Found",
             _ => "Service Unavailable",
         }
     }
 
-    /// The status for a gRPC client: `INVALID_ARGUMENT`, `UNAUTHENTICATED`, `PERMISSION_DENIED` or `UNAVAILABLE`.
+    /// The status for a gRPC client: `INVALID_ARGUMENT`, `UNAUTHENTICATED`, `PERMISSION_DENIED`, `UNIMPLEMENTED` or
+    /// `UNAVAILABLE`.
     pub const fn grpc_status(self) -> u32 {
         match self.status() {
             400 => 3,
             401 => 16,
             403 => 7,
+            404 => 12,
             _ => 14,
         }
     }
@@ -190,6 +195,14 @@ impl Reject {
             status: self.status(),
             detail: self.detail(),
             reason: self.reason(),
+        }
+    }
+
+    /// How many seconds to wait before asking again, where that may help.
+    pub const fn retry_after(self) -> Option<&'static str> {
+        match self.status() {
+            503 => Some("1"),
+            _ => None,
         }
     }
 

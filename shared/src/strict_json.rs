@@ -22,6 +22,13 @@ pub(crate) fn from_slice<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T,
     Ok(value)
 }
 
+/// For a member that may be left out: if it is there, it has a value. By itself, serde takes `null` for left out.
+pub(crate) fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    member: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(member).map(Some)
+}
+
 /// Stands between a type and its JSON, at every level, and sees all that passes: also the members that the type
 /// ignores. `inner` is a deserializer, a visitor, a seed, or the access to an array.
 struct Strict<I> {

@@ -37,7 +37,10 @@ fn ignores_keys_of_other_kinds_and_uses() {
         jwk(json!({"crv": "X25519", "kid": "x"})),
         jwk(json!({"use": "enc", "kid": "enc"})),
         jwk(json!({"alg": "ES256", "kid": "es"})),
-        jwk(json!({"x-vendor": {"a": 1}})),
+        jwk(json!({"key_ops": ["sign"], "kid": "signs"})),
+        jwk(json!({"key_ops": [], "kid": "nothing"})),
+        jwk(json!({"key_ops": ["VERIFY", "verify "], "kid": "misspelt"})),
+        jwk(json!({"x-vendor": {"a": 1}, "key_ops": ["sign", "verify"]})),
     ];
     let ring = load(others).unwrap();
     assert_eq!(ring.kids().collect::<Vec<_>>(), [KID]);

@@ -2,7 +2,7 @@
 //! is in it, and the counting of instructions by which tests end what runs away.
 
 use countersign_claims::AccessClaims;
-use countersign_tests::host::{Issuer, Process, Request, Worker, jwks};
+use countersign_tests::host::{Build, Issuer, Process, Request, Worker, jwks};
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::json;
 
@@ -17,7 +17,7 @@ fn worker(cache_bytes: usize) -> Worker {
             {"name": "api", "match": {"prefix": "/api/"}, "allow": "authenticated"},
         ],
     });
-    Process::new().worker(&config).expect("a sound configuration")
+    Process::alone(Build::Own).worker(&config).expect("a sound configuration")
 }
 
 fn requests(c: &mut Criterion) {

@@ -22,7 +22,8 @@ const FIELDS: [&str; 10] = [
     "revocations",
     "api_keys",
 ];
-const MOST_CACHE_BYTES: usize = 1 << 30;
+/// A VM has less than 4 GiB, the host may have set it a limit, and each worker has a cache.
+const MOST_CACHE_BYTES: usize = 256 << 20;
 
 pub(super) fn config(json: &[u8]) -> Result<Config, InvalidConfig> {
     let document = Json::parse(json)?;
@@ -102,8 +103,9 @@ fn inline_keys(node: &Node<'_>) -> Result<Keyring, InvalidConfig> {
 }
 
 fn remote_keys(node: &Node<'_>) -> Result<RemoteKeys, InvalidConfig> {
-    let remote = node.object(&["cluster", "path", "refresh", "timeout"])?;
+    let remote = node.object(&["cluster", "authority", "path", "refresh", "timeout"])?;
     let cluster = plain_text(&remote.required("cluster")?)?.to_owned();
+    let authority = remote.optional("authority").map_or(Ok(&*cluster), |node| plain_text(&node))?.to_owned();
     let node = remote.required("path")?;
     let path = plain_text(&node)?.to_owned();
     if !path.starts_with('/') {
@@ -115,7 +117,7 @@ fn remote_keys(node: &Node<'_>) -> Result<RemoteKeys, InvalidConfig> {
     let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
     let refresh = duration("refresh", minute, second, Duration::from_secs(86_400))?;
     let timeout = duration("timeout", Duration::from_secs(5), Duration::from_millis(10), minute)?;
-    Ok(RemoteKeys { cluster, path, pace: Pace { refresh, timeout } })
+    Ok(RemoteKeys { cluster, authority, path, pace: Pace { refresh, timeout } })
 }
 
 /// Names that end up in headers, challenges and logs: printable ASCII without spaces and quotes.

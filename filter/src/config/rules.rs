@@ -6,6 +6,7 @@ use super::read::plain_text;
 use crate::credential::Accepted;
 use crate::policy::path::Target;
 use crate::policy::{Access, Matcher, Mode, PathMatch, Policy, Rule};
+use crate::request::is_method;
 
 pub(super) fn read(node: &Node<'_>) -> Result<Policy, InvalidConfig> {
     let mut rules: Vec<Rule> = Vec::new();
@@ -88,10 +89,15 @@ fn methods(node: &Node<'_>, websocket: bool) -> Result<Vec<Box<str>>, InvalidCon
     let mut methods = Vec::new();
     for item in node.items()? {
         let method = item.text()?;
-        if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase() || matches!(b, b'-' | b'_')) {
-            return Err(item.invalid("must be a method name in upper case, such as \"GET\""));
+        if !is_method(method.as_bytes()) {
+            let reason = "must be a method name in upper case, of at most 16 letters, such as \"GET\"";
+            return Err(item.invalid(reason));
         }
         methods.push(Box::from(method));
+    }
+    // What may be read may be asked for without its content (RFC 9110 §9.3.2).
+    if methods.iter().any(|name| &**name == "GET") && !methods.iter().any(|name| &**name == "HEAD") {
+        methods.push("HEAD".into());
     }
     if methods.is_empty() {
         return Err(node.invalid("is empty, so nothing matches; leave it out for every method"));

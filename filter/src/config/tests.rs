@@ -33,6 +33,7 @@ fn leaves_out_mean_safe_defaults() {
     assert_eq!(config.cache_bytes, 8 << 20);
     assert!(config.forward_authorization);
     let remote = config.keys.remote.unwrap();
+    assert_eq!(remote.authority, "issuer", "the cluster's name");
     assert_eq!((remote.pace.refresh, remote.pace.timeout), (Duration::from_secs(60), Duration::from_secs(5)));
     let rule = &config.policy.rules()[0];
     assert!(rule.accepted.bearer && rule.accepted.query.is_empty() && !rule.accepted.subprotocol);
@@ -47,7 +48,7 @@ fn reads_every_field() {
         "keys": {
             "inline": {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k",
                                  "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]},
-            "remote": {"cluster": "c", "path": "/jwks", "refresh": "5m", "timeout": "200ms"},
+            "remote": {"cluster": "c", "authority": "keys.example:8443", "path": "/jwks", "refresh": "5m", "timeout": "200ms"},
         },
         "cache": {"max_bytes": 0},
         "forward_authorization": false,
@@ -65,6 +66,7 @@ fn reads_every_field() {
     let [login, quotes, alerts, admin] = config.policy.rules() else { panic!("four rules") };
     assert_eq!(login.matcher.path, PathMatch::Exact("/v1/auth/login".into()));
     assert_eq!(login.access, Access::Anyone);
+    assert_eq!(config.keys.remote.unwrap().authority, "keys.example:8443");
     assert!(quotes.accepted.subprotocol && quotes.matcher.websocket && quotes.mode == Mode::Observe);
     assert_eq!(config.policy.query_names(), ["token".into()]);
     assert_eq!(alerts.access, Access::Permissions(vec!["alerts:read".into(), "alerts:write".into()]));
@@ -98,7 +100,9 @@ fn every_error_names_its_path() {
         (with("/keys/remote/refresh", json!("0s")), "keys.remote.refresh"),
         (with("/keys/remote/timeout", json!("2m")), "keys.remote.timeout"),
         (with("/cache", json!({"max_bytes": -1})), "cache.max_bytes"),
-        (with("/cache", json!({"max_bytes": 1_u64 << 31})), "cache.max_bytes"),
+        (with("/cache", json!({"max_bytes": (256 << 20) + 1})), "cache.max_bytes"),
+        (with("/keys/remote/authority", json!("")), "keys.remote.authority"),
+        (with("/keys/remote/authority", json!("a b")), "keys.remote.authority"),
         (with("/forward_authorization", json!("yes")), "forward_authorization"),
         (with("/identity_headers", json!("x-user-id")), "identity_headers"),
         (with("/identity_headers", json!(["x-user-id", "x-user-name"])), "identity_headers[1]"),
@@ -117,6 +121,10 @@ fn every_error_names_its_path() {
         (rule("match", json!({"prefix": "/", "method": "GET"})), "rules[0].match.method"),
         (rule("match", json!({"prefix": "/", "methods": []})), "rules[0].match.methods"),
         (rule("match", json!({"prefix": "/", "methods": ["GET", "post"]})), "rules[0].match.methods[1]"),
+        (
+            rule("match", json!({"prefix": "/", "methods": ["UPDATEREDIRECTREF"]})),
+            "rules[0].match.methods[0]",
+        ),
         (rule("match", json!({"prefix": "/", "upgrade": "h2c"})), "rules[0].match.upgrade"),
         (
             rule("match", json!({"prefix": "/", "upgrade": "websocket", "methods": ["POST"]})),
@@ -141,6 +149,23 @@ fn every_error_names_its_path() {
         let error = parse(&document).expect_err(path);
         assert!(error.starts_with(&format!("{path}: ")), "expected {path}, got {error}");
     }
+}
+
+#[test]
+fn the_largest_cache_is_256_mib() {
+    assert_eq!(parse(&with("/cache", json!({"max_bytes": 256 << 20}))).unwrap().cache_bytes, 256 << 20);
+}
+
+#[test]
+fn a_rule_for_get_is_for_head_too() {
+    let methods = |listed: &[&str]| {
+        let document = with("/rules/0/match", json!({"prefix": "/", "methods": listed}));
+        parse(&document).unwrap().policy.rules()[0].matcher.methods.join(" ")
+    };
+    assert_eq!(methods(&["GET", "POST"]), "GET POST HEAD");
+    assert_eq!(methods(&["HEAD", "GET"]), "HEAD GET");
+    assert_eq!(methods(&["HEAD"]), "HEAD");
+    assert_eq!(methods(&["POST"]), "POST");
 }
 
 #[test]

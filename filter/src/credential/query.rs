@@ -16,7 +16,7 @@ pub struct Scrubbed<'r> {
     pub target: Option<Vec<u8>>,
 }
 
-/// Takes every parameter whose name is in `names` out of `target`.
+/// Takes every parameter whose name is in `names` out of `target`, and every other that a server could take for one.
 pub fn scrub<'r>(target: &'r [u8], names: &[Box<str>]) -> Scrubbed<'r> {
     scrub_where(target, names, |_| true)
 }
@@ -61,20 +61,19 @@ fn scrub_where<'r>(target: &'r [u8], names: &[Box<str>], wanted: fn(&[u8]) -> bo
     }
     let mut taken = Vec::new();
     let mut kept = Vec::new();
+    let mut parameters = 0_usize;
     for parameter in query.split(|b| *b == b'&') {
-        let (name, value) = match parameter.iter().position(|b| *b == b'=') {
-            Some(at) => parameter.split_at_checked(at).unwrap_or((parameter, &[])),
-            None => (parameter, &[][..]),
-        };
-        let name = decoded(name);
-        let value = decoded(value.get(1..).unwrap_or_default());
-        if names.iter().any(|wanted| wanted.as_bytes() == &*name) && wanted(&value) {
+        parameters = parameters.saturating_add(1);
+        let (name, value) = name_and_value(parameter);
+        if names.iter().any(|known| known.as_bytes() == &*name) && wanted(&value) {
             taken.push((name.into_owned(), value));
-        } else {
+        } else if !parameter.split(|b| *b == b';').map(name_and_value).any(|(name, value)| {
+            names.iter().any(|known| could_be_read_as(&name, known.as_bytes())) && wanted(&value)
+        }) {
             kept.push(parameter);
         }
     }
-    if taken.is_empty() {
+    if kept.len() == parameters {
         return Scrubbed::default();
     }
     let mut target = path.to_vec();
@@ -83,6 +82,36 @@ fn scrub_where<'r>(target: &'r [u8], names: &[Box<str>], wanted: fn(&[u8]) -> bo
         target.extend_from_slice(&kept.join(&b'&'));
     }
     Scrubbed { taken, target: Some(header_value(target)) }
+}
+
+/// A parameter's name and value, decoded. What has no `=` is a name.
+fn name_and_value(parameter: &[u8]) -> (Cow<'_, [u8]>, Cow<'_, [u8]>) {
+    let end = parameter.iter().position(|b| *b == b'=').unwrap_or(parameter.len());
+    let (name, value) = parameter.split_at_checked(end).unwrap_or((parameter, &[]));
+    (decoded(name), decoded(value.get(1..).unwrap_or_default()))
+}
+
+/// Whether some server takes a parameter of this name for the one of that: some fold case, some put one character for
+/// all that are neither letters nor digits, some cut spaces, some make a list of `token[]` and some end at a zero byte.
+fn could_be_read_as(name: &[u8], known: &[u8]) -> bool {
+    let end = name.iter().position(|b| matches!(b, b'[' | 0)).unwrap_or(name.len());
+    let is_space = |b: &u8| b.is_ascii_whitespace() || *b == b'+';
+    let mut name = name.get(..end).unwrap_or_default();
+    while let [first, rest @ ..] = name
+        && is_space(first)
+    {
+        name = rest;
+    }
+    while let [rest @ .., last] = name
+        && is_space(last)
+    {
+        name = rest;
+    }
+    name.len() == known.len()
+        && name.iter().zip(known).all(|(seen, known)| {
+            seen.eq_ignore_ascii_case(known)
+                || !(seen.is_ascii_alphanumeric() || known.is_ascii_alphanumeric())
+        })
 }
 
 /// The form of a JWS in compact serialisation (RFC 7515 §3.1) with a JSON object for a header.
@@ -139,9 +168,33 @@ mod tests {
 
     #[test]
     fn leaves_targets_without_a_token_alone() {
-        for target in ["/ws", "/ws?", "/token=a", "/ws?Token=a", "/ws?tokens=a", "/ws?x=token=a", "/ws?x=1"] {
+        for target in
+            ["/ws", "/ws?", "/token=a", "/ws?tokens=a", "/ws?x=token=a", "/ws?x=1", "/ws?a=1;b=2&c[]=3"]
+        {
             assert_eq!(scrubbed(target), None, "{target}");
         }
+    }
+
+    #[test]
+    fn takes_out_what_another_server_would_read_as_a_token_and_counts_it_as_none() {
+        for (target, left) in [
+            ("/ws?Token=a", "/ws"),
+            ("/ws?a=1;token=b&c=2", "/ws?c=2"),
+            ("/ws?a=1&amp;token=b", "/ws?a=1"),
+            ("/ws?;token=b", "/ws"),
+            ("/ws?token[]=b", "/ws"),
+            ("/ws?token%5B0%5D=b", "/ws"),
+            ("/ws?+token=b&c", "/ws?c"),
+            ("/ws?%20token%20=b", "/ws"),
+            ("/ws?token%00x=b", "/ws"),
+            ("/ws?TO%4BEN=b", "/ws"),
+        ] {
+            let found = scrub(target.as_bytes(), &names());
+            assert_eq!(found.target.as_deref(), Some(left.as_bytes()), "{target}");
+            assert!(found.taken.is_empty(), "{target}");
+        }
+        let dotted = scrub(b"/ws?access.token=a&x", &["access_token".into()]);
+        assert_eq!(dotted.target.as_deref(), Some(&b"/ws?x"[..]));
     }
 
     #[test]
@@ -161,6 +214,8 @@ mod tests {
         assert_eq!(left("/reset?token=2f8a1c"), None);
         assert_eq!(left("/reset?token=eyJhbGciOiJFZERTQSJ9.e30.c2ln"), Some(b"/reset".to_vec()));
         assert_eq!(left("/reset?token=eyJhbGciOiJFZERTQSJ9%2ee30.c2ln&a"), Some(b"/reset?a".to_vec()));
+        assert_eq!(left("/reset?a;token=2f8a1c"), None);
+        assert_eq!(left("/reset?a;token=eyJhbGciOiJFZERTQSJ9.e30.c2ln;b"), Some(b"/reset".to_vec()));
     }
 
     #[test]

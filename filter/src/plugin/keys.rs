@@ -2,13 +2,13 @@
 //!
 //! A set that cannot be fetched or is not sound never replaces one that is.
 
-use countersign_proxy_abi::Received;
 use countersign_proxy_abi::host::{self, Buffer, Level, Map};
+use countersign_proxy_abi::{Received, Status};
 
 use super::ambient;
 use crate::config::RemoteKeys;
 use crate::edge::Edge;
-use crate::sync::{Schedule, Snapshot};
+use crate::sync::{Names, Schedule, Snapshot};
 
 /// A larger answer is no key set.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -17,9 +17,8 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct KeySync {
     remote: RemoteKeys,
-    /// Names in shared data, which all plugins of one `vm_id` see: one per source.
-    schedule_name: String,
-    snapshot_name: String,
+    names: Names,
+    started_at: u64,
     /// The version of the snapshot that is loaded.
     loaded: Option<u32>,
     fetched_at: Option<u64>,
@@ -42,35 +41,44 @@ pub(super) enum Attempt {
 impl KeySync {
     /// Loads what another worker, or an earlier configuration, has fetched already.
     pub(super) fn start(remote: RemoteKeys, edge: &mut Edge) -> Self {
-        let source = format!("{}{}", remote.cluster, remote.path);
         let mut sync = Self {
-            schedule_name: format!("countersign.keys.schedule:{source}"),
-            snapshot_name: format!("countersign.keys.set:{source}"),
+            names: Names::of(&remote.cluster, &remote.authority, &remote.path),
+            started_at: ambient::now_millis(),
             remote,
             loaded: None,
             fetched_at: None,
             in_flight: None,
         };
-        // Compare-and-swap needs something to compare with. Every worker writes the same first record, and none
-        // claims an attempt before its first tick.
-        if let Ok(None) = host::shared_data(&sync.schedule_name) {
-            let _ = host::set_shared_data(&sync.schedule_name, &Schedule::default().encode(), None);
+        let schedule = match host::shared_data(&sync.names.schedule) {
+            Ok(Some((record, _))) => Schedule::decode(&record),
+            _ => {
+                // Compare-and-swap needs something to compare with. Every worker writes the same first record, and none
+                // claims an attempt before its first tick.
+                let _ = host::set_shared_data(&sync.names.schedule, &Schedule::default().encode(), None);
+                Schedule::default()
+            }
+        };
+        if let Some(record) = sync.newer() {
+            let fetched_at = Snapshot::decode(&record).map_or(0, |snapshot| snapshot.fetched_at);
+            if schedule.vouches_for(fetched_at, sync.started_at, &sync.remote.pace) {
+                sync.load(&record, edge);
+            }
         }
-        sync.load_newer(edge);
         sync
     }
 
     /// Loads a newer set if there is one, and makes an attempt if one is due.
     pub(super) fn tick(&mut self, edge: &mut Edge) -> Option<Attempt> {
         self.load_newer(edge);
-        let early = edge.take_unknown_key();
-        let (record, version) = host::shared_data(&self.schedule_name).ok()??;
+        let early = edge.lacks_key();
+        let (record, version) = host::shared_data(&self.names.schedule).ok()??;
         let claimed = Schedule::decode(&record).claim(ambient::now_millis(), &self.remote.pace, early)?;
-        host::set_shared_data(&self.schedule_name, &claimed.encode(), Some(version)).ok()?;
+        host::set_shared_data(&self.names.schedule, &claimed.encode(), Some(version)).ok()?;
+        edge.asked_for_keys();
         let headers = [
             (":method", "GET"),
             (":path", self.remote.path.as_str()),
-            (":authority", self.remote.cluster.as_str()),
+            (":authority", self.remote.authority.as_str()),
             ("accept", "application/json"),
         ];
         match host::http_call(&self.remote.cluster, &headers, self.remote.pace.timeout) {
@@ -78,8 +86,11 @@ impl KeySync {
                 self.in_flight = Some(InFlight { call, attempted_at: claimed.attempted_at });
                 None
             }
-            Err(_) => {
-                self.report("no such cluster, or it cannot be called");
+            Err(status) => {
+                self.report(match status {
+                    Status::BAD_ARGUMENT => "there is no such cluster",
+                    _ => "the cluster has no healthy host",
+                });
                 self.settle(claimed.attempted_at, Attempt::Failed);
                 Some(Attempt::Failed)
             }
@@ -100,9 +111,9 @@ impl KeySync {
         Some(attempt)
     }
 
-    /// Seconds since the set in force was fetched.
-    pub(super) fn age_seconds(&self) -> Option<u64> {
-        self.fetched_at.map(|fetched_at| ambient::now_millis().saturating_sub(fetched_at) / 1000)
+    /// Seconds since the set in force was fetched, or since this configuration waits for one.
+    pub(super) fn age_seconds(&self) -> u64 {
+        ambient::now_millis().saturating_sub(self.fetched_at.unwrap_or(self.started_at)) / 1000
     }
 
     /// Puts the answer into force and into shared data, if it is a sound set.
@@ -111,7 +122,7 @@ impl KeySync {
         match status.as_deref() {
             Some(b"200") => {}
             Some(status) => return Err(format!("status {}", status.escape_ascii())),
-            None => return Err("no answer".into()),
+            None => return Err("no answer in time, or the connection broke".into()),
         }
         if body_size > MAX_ANSWER_BYTES {
             return Err(format!("the answer has more than {MAX_ANSWER_BYTES} bytes"));
@@ -122,13 +133,20 @@ impl KeySync {
         let fetched_at = ambient::now_millis();
         self.fetched_at = Some(fetched_at);
         let snapshot = Snapshot { fetched_at, jwks: &jwks }.encode();
-        host::set_shared_data(&self.snapshot_name, &snapshot, None)
-            .map_err(|_| "shared data cannot be written".into())
+        host::set_shared_data(&self.names.snapshot, &snapshot, None)
+            .map_err(|_| "shared data cannot be written")?;
+        // It is in force here; unless somebody has written another one meanwhile, the next tick need not read it again.
+        if let Ok(Some((record, version))) = host::shared_data(&self.names.snapshot)
+            && *record == *snapshot
+        {
+            self.loaded = Some(version);
+        }
+        Ok(())
     }
 
     /// Writes when the next attempt is due, unless somebody else has begun one meanwhile.
     fn settle(&self, attempted_at: u64, attempt: Attempt) {
-        let Ok(Some((record, version))) = host::shared_data(&self.schedule_name) else { return };
+        let Ok(Some((record, version))) = host::shared_data(&self.names.schedule) else { return };
         let schedule = Schedule::decode(&record);
         if schedule.attempted_at != attempted_at {
             return;
@@ -139,12 +157,12 @@ impl KeySync {
             Attempt::Failed => schedule.failed(now, random),
         };
         // Losing the swap means that somebody else has begun an attempt, which will settle.
-        let _ = host::set_shared_data(&self.schedule_name, &next.encode(), Some(version));
+        let _ = host::set_shared_data(&self.names.schedule, &next.encode(), Some(version));
     }
 
     /// The newest record in shared data, if this worker has not seen it.
     pub(super) fn newer(&mut self) -> Option<Received> {
-        let (record, version) = host::shared_data(&self.snapshot_name).ok()??;
+        let (record, version) = host::shared_data(&self.names.snapshot).ok()??;
         (self.loaded.replace(version) != Some(version)).then_some(record)
     }
 

@@ -32,8 +32,8 @@ impl Metrics {
         Ok(())
     }
 
-    pub(super) fn set_keys(&self, count: usize, age_seconds: Option<u64>) -> Result<(), Status> {
+    pub(super) fn set_keys(&self, count: usize, age_seconds: u64) -> Result<(), Status> {
         host::record_metric(self.keys, u64::try_from(count).unwrap_or(u64::MAX))?;
-        age_seconds.map_or(Ok(()), |age| host::record_metric(self.keys_age, age))
+        host::record_metric(self.keys_age, age_seconds)
     }
 }

@@ -1,20 +1,20 @@
 //! One request: its headers are read once, the verdict is carried out, and nothing is kept.
 
-use countersign_claims::{PROBLEM_JSON, Reject};
+use countersign_claims::{PROBLEM_JSON, REALM, Reject};
 use countersign_proxy_abi::host::{self, Map};
 use countersign_proxy_abi::{Action, Status, pairs};
 
 use super::ambient;
 use super::worker::Worker;
 use crate::credential::subprotocol;
-use crate::request::{RequestView, is_reserved};
+use crate::request::{RequestView, is_reserved_trailer};
 use crate::tally::Counter;
-use crate::verdict::{Decision, Edits};
+use crate::verdict::{Decision, Edits, Verdict};
 
 const PROTOCOL_HEADER: &str = "sec-websocket-protocol";
 
-/// Filter state in which access logs find why a request was, or would have been, refused, and by which rule:
-/// `%FILTER_STATE(wasm.countersign_reason:PLAIN)%`.
+/// Filter state in which access logs find which rule decided, and why a request was, or would have been, refused:
+/// `%FILTER_STATE(wasm.countersign_rule:PLAIN)%`.
 const REASON_STATE: &str = "countersign_reason";
 const RULE_STATE: &str = "countersign_rule";
 
@@ -39,20 +39,19 @@ pub(super) fn decide(worker: &mut Worker) -> Result<Action, Status> {
         verdict = edge.judge(&view, ambient::now_seconds);
     }
     tally.add(Counter::Request(verdict.decision), 1);
-    apply(&verdict.edits)?;
-    if let Some(reject) = verdict.decision.reject() {
-        explain(reject, verdict.rule)?;
-    }
+    tell_logs(&verdict);
+    let edited = apply(&verdict.edits);
     match verdict.decision {
         Decision::Public | Decision::Admitted | Decision::Observed(_) => {
+            edited?;
             if verdict.edits.protocols.is_some() {
-                host::set_property(PROTOCOL_STATE, subprotocol::MARKER.as_bytes())?;
+                // Without it a browser may end the connection; the verdict stands.
+                let _ = host::set_property(PROTOCOL_STATE, subprotocol::MARKER.as_bytes());
             }
             Ok(Action::Continue)
         }
         Decision::Denied(reject) => {
-            let grpc = view.is_grpc();
-            refuse(reject, &edge.config().issuer, grpc)?;
+            refuse(reject, view.is_grpc())?;
             Ok(Action::Pause)
         }
     }
@@ -61,7 +60,7 @@ pub(super) fn decide(worker: &mut Worker) -> Result<Action, Status> {
 /// What cannot be decided must not go on.
 pub(super) fn fail_closed() -> Action {
     // If there is no answer either, the stream stands still until its time is over.
-    let _ = refuse(Reject::Unavailable, "", false);
+    let _ = refuse(Reject::Unavailable, false);
     Action::Pause
 }
 
@@ -74,6 +73,12 @@ fn apply(edits: &Edits<'_>) -> Result<(), Status> {
     }
     if edits.strip_authorization {
         host::remove_header(request, b"authorization")?;
+    }
+    if let Some(method) = edits.method {
+        host::set_header(request, ":method", method)?;
+    }
+    if edits.plain_connection {
+        host::set_header(request, "connection", b"Upgrade")?;
     }
     if let Some(path) = &edits.path {
         host::set_header(request, ":path", path)?;
@@ -96,34 +101,37 @@ fn apply(edits: &Edits<'_>) -> Result<(), Status> {
     Ok(())
 }
 
-/// Some servers make one map of headers and trailers: identity must not come by either.
+/// Some servers make one map of headers and trailers: what the edge vouches for must not come by either.
 pub(super) fn strip_trailers() -> Result<(), Status> {
     let trailers = host::headers(Map::HttpRequestTrailers)?;
     let mut reserved = Vec::new();
-    pairs::read(&trailers, |name, _| reserved.extend(Some(name).filter(|name| is_reserved(name))))?;
+    pairs::read(&trailers, |name, _| reserved.extend(Some(name).filter(|name| is_reserved_trailer(name))))?;
     reserved.into_iter().try_for_each(|name| host::remove_header(Map::HttpRequestTrailers, name))
 }
 
-/// Tells access logs why.
-fn explain(reject: Reject, rule: Option<&str>) -> Result<(), Status> {
-    host::set_property(REASON_STATE, reject.reason().as_bytes())?;
-    if let Some(rule) = rule {
-        host::set_property(RULE_STATE, rule.as_bytes())?;
+/// Tells access logs by which rule, and why. A host that takes no filter state changes no verdict by that.
+fn tell_logs(verdict: &Verdict<'_>) {
+    if let Some(rule) = verdict.rule {
+        let _ = host::set_property(RULE_STATE, rule.as_bytes());
     }
-    Ok(())
+    if let Some(reject) = verdict.decision.reject() {
+        let _ = host::set_property(REASON_STATE, reject.reason().as_bytes());
+    }
 }
 
-/// Answers instead of the upstream: `application/problem+json`, or a gRPC status.
-fn refuse(reject: Reject, realm: &str, grpc: bool) -> Result<(), Status> {
-    let challenge = reject.www_authenticate(realm);
+/// Answers instead of the upstream: `application/problem+json`, or a gRPC status where the host takes the request for
+/// gRPC. The HTTP status is the real one in any case, should host and filter not agree about that.
+fn refuse(reject: Reject, grpc: bool) -> Result<(), Status> {
+    let challenge = reject.www_authenticate(REALM);
     let mut headers = vec![("cache-control", "no-store")];
-    if let Some(challenge) = &challenge {
-        headers.push(("www-authenticate", challenge));
-    }
-    if grpc {
-        return host::respond(200, &headers, reject.detail().as_bytes(), Some(reject.grpc_status()));
-    }
-    headers.push(("content-type", PROBLEM_JSON));
-    let body = serde_json::to_vec(&reject.problem()).unwrap_or_default();
-    host::respond(reject.status(), &headers, &body, None)
+    headers.extend(challenge.as_deref().map(|challenge| ("www-authenticate", challenge)));
+    headers.extend(reject.retry_after().map(|seconds| ("retry-after", seconds)));
+    let body = if grpc {
+        reject.detail().into()
+    } else {
+        headers.push(("content-type", PROBLEM_JSON));
+        serde_json::to_vec(&reject.problem()).unwrap_or_default()
+    };
+    let details = format!("countersign_denied{{{}}}", reject.reason());
+    host::respond(reject.status(), &details, &headers, &body, reject.grpc_status())
 }

@@ -37,13 +37,17 @@ impl Worker {
         Ok(Self { edge, tally: Tally::default(), keys, metrics })
     }
 
-    pub(super) fn tick(&mut self) {
+    /// `newest`: no configuration has come after this one.
+    pub(super) fn tick(&mut self, newest: bool) {
         self.edge.tick(ambient::now_seconds());
         if let Some(keys) = &mut self.keys {
             let attempt = keys.tick(&mut self.edge);
             self.count_attempt(attempt);
         }
-        self.flush();
+        self.flush_counters();
+        if newest {
+            self.set_gauges();
+        }
     }
 
     /// Takes the answer to an HTTP call.
@@ -63,13 +67,17 @@ impl Worker {
     }
 
     /// Tells the host what was counted.
-    pub(super) fn flush(&mut self) {
+    pub(super) fn flush_counters(&mut self) {
         let Checks { cached, verified } = std::mem::take(&mut self.edge.checks);
         self.tally.add(Counter::TokenCached, cached);
         self.tally.add(Counter::TokenVerified, verified);
-        let age = self.keys.as_ref().and_then(KeySync::age_seconds);
         // A metric that the host does not take must not stop the rest.
         let _ = self.metrics.flush(&mut self.tally);
+    }
+
+    /// Tells the host how things stand. Keys that stand in the configuration have no age.
+    fn set_gauges(&self) {
+        let age = self.keys.as_ref().map_or(0, KeySync::age_seconds);
         let _ = self.metrics.set_keys(self.edge.keys(), age);
     }
 }

@@ -2,6 +2,8 @@
 //! with signed digits. For public data alone: the time taken depends on the scalar.
 
 use std::fmt;
+use std::mem::MaybeUninit;
+use std::ptr;
 
 use curve25519_dalek::edwards::EdwardsPoint;
 use curve25519_dalek::scalar::Scalar;
@@ -27,6 +29,9 @@ pub(super) struct Term<'t> {
 
 impl Term<'_> {
     pub(super) fn sum(terms: &[Self]) -> EdwardsPoint {
+        // The points lie far apart in large tables. Asked for together, they come together; added right away, each would
+        // be waited for in its turn.
+        terms.iter().for_each(Self::ask_for);
         let (pairs, rest) = terms.as_chunks();
         let mut sum = EdwardsPoint::default();
         // Two by two: what is added to and what comes out are then not the same memory, which saves copying points.
@@ -35,6 +40,20 @@ impl Term<'_> {
             sum = second.added_to(&between);
         }
         rest.iter().fold(sum, |sum, term| term.added_to(&sum))
+    }
+
+    /// Reads a byte of each cache line of the point, and uses none.
+    #[expect(
+        unsafe_code,
+        reason = "a point shows nothing of itself that is cheap to read, and copying one is not"
+    )]
+    fn ask_for(&self) {
+        const BYTES: [usize; 4] = [0, 64, 128, size_of::<EdwardsPoint>() - 1];
+        let point = ptr::from_ref(self.point).cast::<MaybeUninit<u8>>();
+        for at in BYTES {
+            // SAFETY: the byte is one of the point's, which is borrowed, and may be anything.
+            unsafe { point.add(at).read_volatile() };
+        }
     }
 
     fn added_to(&self, sum: &EdwardsPoint) -> EdwardsPoint {

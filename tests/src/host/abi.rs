@@ -15,6 +15,7 @@ const OK: i32 = 0;
 const NOT_FOUND: i32 = 1;
 const BAD_ARGUMENT: i32 = 2;
 const CAS_MISMATCH: i32 = 8;
+const INTERNAL_FAILURE: i32 = 10;
 
 pub(super) fn define(linker: &mut Linker<Vm>) -> Result<()> {
     environment(linker)?;
@@ -45,6 +46,7 @@ fn environment(linker: &mut Linker<Vm>) -> Result<()> {
         "env",
         "proxy_get_current_time_nanoseconds",
         |mut host: Host<'_>, to: i32| -> Result<i32> {
+            host.data_mut().host_calls += 1;
             let now = u64::try_from(host.data().process.state().now.as_nanos())?;
             write(&mut host, to, &now.to_le_bytes())?;
             Ok(OK)
@@ -69,6 +71,10 @@ fn environment(linker: &mut Linker<Vm>) -> Result<()> {
         "env",
         "proxy_set_property",
         |mut host: Host<'_>, path: i32, path_size: i32, value: i32, size: i32| -> Result<i32> {
+            host.data_mut().host_calls += 1;
+            if host.data().process.state().refuses_properties {
+                return Ok(INTERNAL_FAILURE);
+            }
             let path = String::from_utf8(read(&mut host, path, path_size)?)?;
             let value = String::from_utf8(read(&mut host, value, size)?)?;
             host.data_mut().filter_state.insert(path, value);
@@ -83,6 +89,10 @@ fn header_maps(linker: &mut Linker<Vm>) -> Result<()> {
         "env",
         "proxy_get_header_map_pairs",
         |mut host: Host<'_>, map: i32, to: i32, to_size: i32| -> Result<i32> {
+            host.data_mut().host_calls += 1;
+            if std::mem::take(&mut host.data_mut().reenters) {
+                call_back(&mut host)?;
+            }
             let Some(headers) = headers(host.data_mut(), map) else { return Ok(BAD_ARGUMENT) };
             let bytes = serialize(headers)?;
             give(&mut host, &bytes, to, to_size)
@@ -92,6 +102,7 @@ fn header_maps(linker: &mut Linker<Vm>) -> Result<()> {
         "env",
         "proxy_get_header_map_value",
         |mut host: Host<'_>, map: i32, name: i32, name_size: i32, to: i32, to_size: i32| -> Result<i32> {
+            host.data_mut().host_calls += 1;
             let name = String::from_utf8(read(&mut host, name, name_size)?)?;
             let Some(headers) = headers(host.data_mut(), map) else { return Ok(BAD_ARGUMENT) };
             // Only the first of several, as Envoy does.
@@ -103,6 +114,7 @@ fn header_maps(linker: &mut Linker<Vm>) -> Result<()> {
         "env",
         "proxy_remove_header_map_value",
         |mut host: Host<'_>, map: i32, name: i32, name_size: i32| -> Result<i32> {
+            host.data_mut().host_calls += 1;
             let name = String::from_utf8(read(&mut host, name, name_size)?)?;
             let Some(headers) = headers(host.data_mut(), map) else { return Ok(BAD_ARGUMENT) };
             headers.remove(&name);
@@ -123,6 +135,7 @@ fn header_maps(linker: &mut Linker<Vm>) -> Result<()> {
                   value: i32,
                   size: i32|
                   -> Result<i32> {
+                host.data_mut().host_calls += 1;
                 let name = String::from_utf8(read(&mut host, name, name_size)?)?;
                 let value = read(&mut host, value, size)?;
                 // Envoy asserts this of every header value.
@@ -138,17 +151,19 @@ fn header_maps(linker: &mut Linker<Vm>) -> Result<()> {
         "proxy_send_local_response",
         |mut host: Host<'_>,
          status: i32,
-         _details: i32,
-         _details_size: i32,
+         details: i32,
+         details_size: i32,
          body: i32,
          body_size: i32,
          headers: i32,
          headers_size: i32,
          grpc_status: i32|
          -> Result<i32> {
+            host.data_mut().host_calls += 1;
+            let details = String::from_utf8(read(&mut host, details, details_size)?)?;
             let body = read(&mut host, body, body_size)?;
             let headers = deserialize(&read(&mut host, headers, headers_size)?)?;
-            host.data_mut().refusal = Some(Refusal { status, headers, body, grpc_status });
+            host.data_mut().refusal = Some(Refusal { status, details, headers, body, grpc_status });
             Ok(OK)
         },
     )?;
@@ -212,6 +227,10 @@ fn outside(linker: &mut Linker<Vm>) -> Result<()> {
             }
             if !host.data().process.state().clusters.contains(&cluster) {
                 return Ok(BAD_ARGUMENT);
+            }
+            // As Envoy does where the call has failed before it began.
+            if host.data().process.state().deserted.contains(&cluster) {
+                return Ok(INTERNAL_FAILURE);
             }
             let vm = host.data_mut();
             vm.last_call += 1;
@@ -295,6 +314,33 @@ fn wasi(linker: &mut Linker<Vm>) -> Result<()> {
             Ok(OK)
         },
     )?;
+    Ok(())
+}
+
+/// Calls the module while it is calling, with everything that a host calls it for: all of it must be refused.
+fn call_back(host: &mut Host<'_>) -> Result<()> {
+    let function = |host: &mut Host<'_>, name: &str| {
+        host.get_export(name).and_then(wasmtime::Extern::into_func).context("no such callback")
+    };
+    let (root, stream) = (1000, 1001);
+    for (context, parent) in [(root, 0), (stream, root)] {
+        let create = function(host, "proxy_on_context_create")?.typed::<(i32, i32), ()>(&host)?;
+        create.call(&mut *host, (context, parent))?;
+    }
+    for name in ["proxy_on_vm_start", "proxy_on_configure"] {
+        let begin = function(host, name)?.typed::<(i32, i32), i32>(&host)?;
+        ensure!(begin.call(&mut *host, (root, 0))? == 0, "{name} says yes");
+    }
+    function(host, "proxy_on_tick")?.typed::<i32, ()>(&host)?.call(&mut *host, root)?;
+    let answered =
+        function(host, "proxy_on_http_call_response")?.typed::<(i32, i32, i32, i32, i32), ()>(&host)?;
+    answered.call(&mut *host, (root, 1, 0, 0, 0))?;
+    let trailers = function(host, "proxy_on_request_trailers")?.typed::<(i32, i32), i32>(&host)?;
+    ensure!(trailers.call(&mut *host, (stream, 0))? == 1, "trailers go on");
+    let headers = function(host, "proxy_on_request_headers")?.typed::<(i32, i32, i32), i32>(&host)?;
+    ensure!(headers.call(&mut *host, (stream, 0, 1))? == 1, "a request goes on");
+    let refusal = host.data_mut().refusal.take().context("nobody was answered")?;
+    ensure!(refusal.status == 503, "{refusal:?}");
     Ok(())
 }
 

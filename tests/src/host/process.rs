@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::START;
-use super::worker::Worker;
+use super::pair::Worker;
+use super::{Build, START, given};
 
 /// One Envoy process.
 #[derive(Debug, Clone)]
 pub struct Process {
+    pub(super) build: Build,
     state: Arc<Mutex<State>>,
+    /// What the same process would have with the module on the SDK in it.
+    follower: Option<Arc<Mutex<State>>>,
 }
 
 /// A line that the module logged. Levels as in the ABI: 0 trace to 5 critical.
@@ -20,7 +23,7 @@ pub struct LogLine {
     pub message: String,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct State {
     pub(super) now: Duration,
     pub(super) log: Vec<LogLine>,
@@ -31,6 +34,9 @@ pub(super) struct State {
     pub(super) metric_names: Vec<String>,
     pub(super) metrics: BTreeMap<String, u64>,
     pub(super) clusters: Vec<String>,
+    /// Clusters that are known and have no host to call.
+    pub(super) deserted: Vec<String>,
+    pub(super) refuses_properties: bool,
     pub(super) random: u64,
 }
 
@@ -41,8 +47,17 @@ impl Default for Process {
 }
 
 impl Process {
-    /// A process whose clock stands at [`START`] and that knows one cluster, `issuer`.
+    /// A process whose clock stands at [`START`] and that knows one cluster, `issuer`. What is done to its workers
+    /// is done to both builds of the module.
     pub fn new() -> Self {
+        let mut process = Self::alone(Build::Own);
+        // A module that was given need not be like those that are built.
+        process.follower = given().is_none().then(|| Arc::new(Mutex::new(process.state().clone())));
+        process
+    }
+
+    /// A process with one build of the module alone.
+    pub fn alone(build: Build) -> Self {
         let state = State {
             now: Duration::from_secs(START as u64),
             log: Vec::new(),
@@ -51,9 +66,11 @@ impl Process {
             metric_names: Vec::new(),
             metrics: BTreeMap::new(),
             clusters: vec!["issuer".into()],
+            deserted: Vec::new(),
+            refuses_properties: false,
             random: 0x9e37_79b9_7f4a_7c15,
         };
-        Self { state: Arc::new(Mutex::new(state)) }
+        Self { build, state: Arc::new(Mutex::new(state)), follower: None }
     }
 
     /// Starts a worker: a VM of its own, configured.
@@ -98,12 +115,60 @@ impl Process {
         self.state().clusters.retain(|cluster| cluster != name);
     }
 
+    pub fn add_cluster(&self, name: &str) {
+        self.state().clusters.push(name.to_owned());
+    }
+
+    /// Lets a cluster have no healthy host.
+    pub fn desert_cluster(&self, name: &str) {
+        self.state().deserted.push(name.to_owned());
+    }
+
+    /// From now on no filter state can be set, as when a host does not know how.
+    pub fn refuse_properties(&self) {
+        self.state().refuses_properties = true;
+    }
+
+    /// The process with the other build, with what a test has set in this one; it goes on from there by itself.
+    pub(super) fn follower(&self) -> Option<Self> {
+        let state = Arc::clone(self.follower.as_ref()?);
+        let follower = Self { build: Build::Sdk, state, follower: None };
+        follower.state().follow(&self.state());
+        Some(follower)
+    }
+
+    /// That both builds have left the same behind.
+    pub(super) fn assert_followed(&self) {
+        let Some(follower) = self.follower() else { return };
+        assert_eq!(*self.state(), *follower.state(), "the builds differ in what they left behind");
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no test panicked with the lock held")
     }
 }
 
 impl State {
+    /// Takes over what tests set, and nothing that modules write.
+    fn follow(&mut self, other: &Self) {
+        let Self {
+            now,
+            clusters,
+            deserted,
+            refuses_properties,
+            log: _,
+            shared_data: _,
+            last_version: _,
+            metric_names: _,
+            metrics: _,
+            random: _,
+        } = other;
+        self.now = *now;
+        self.clusters.clone_from(clusters);
+        self.deserted.clone_from(deserted);
+        self.refuses_properties = *refuses_properties;
+    }
+
     /// Reproducible bytes: a test that fails fails again.
     pub(super) fn fill_random(&mut self, bytes: &mut [u8]) {
         for byte in bytes {

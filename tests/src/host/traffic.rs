@@ -126,9 +126,17 @@ pub struct Outcome {
     pub filter_state: BTreeMap<String, String>,
     /// What deciding took, in WebAssembly instructions: the same on every machine.
     pub cost: u64,
+    /// How often the module called the host for it.
+    pub host_calls: u32,
 }
 
 impl Outcome {
+    /// All of it that anybody outside can see.
+    pub(super) fn seen(&self) -> impl PartialEq + std::fmt::Debug {
+        let Self { headers, trailers, refusal, filter_state, cost: _, host_calls } = self.clone();
+        (headers, trailers, refusal, filter_state, host_calls)
+    }
+
     /// The headers that the upstream got.
     pub fn upstream(&self) -> &Headers {
         assert!(self.refusal.is_none(), "refused: {:?}", self.refusal);
@@ -146,9 +154,11 @@ impl Outcome {
 }
 
 /// An answer that the module gave instead of the upstream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
     pub status: i32,
+    /// Why, for access logs.
+    pub details: String,
     pub headers: Headers,
     pub body: Vec<u8>,
     /// −1 if the host is to choose.

@@ -1,4 +1,4 @@
-//! One worker: a VM of its own with the module in it, as Envoy drives it.
+//! One worker: a VM of its own with one build of the module in it, as Envoy drives it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use wasmtime::{Instance, Linker, Store, TypedFunc, WasmParams, WasmResults};
 
 use super::process::Process;
 use super::traffic::{Headers, Outcome, Refusal, Request};
-use super::{FUEL, abi, shipped};
+use super::{FUEL, abi, compiled};
 
 /// A running worker.
 #[derive(Debug)]
-pub struct Worker {
+pub(super) struct Worker {
     store: Store<Vm>,
     instance: Instance,
     /// The root context that serves.
@@ -21,7 +21,7 @@ pub struct Worker {
 
 /// A root context: one configuration.
 #[derive(Debug)]
-pub struct Root(i32);
+pub(super) struct Root(i32);
 
 /// An HTTP call that the module has made and that waits for its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,10 +48,15 @@ pub(super) struct Vm {
     pub(super) last_call: i32,
     pub(super) call_headers: Headers,
     pub(super) call_body: Vec<u8>,
+    /// How often the module has called, for what a request does: headers, properties, the clock, an answer.
+    pub(super) host_calls: u32,
+    /// The next time that the module asks for headers, it is called meanwhile.
+    pub(super) reenters: bool,
 }
 
 impl Worker {
     pub(super) fn start(process: Process, config: &serde_json::Value) -> Result<Self, String> {
+        let compiled = compiled(process.build);
         let vm = Vm {
             process,
             contexts: BTreeSet::new(),
@@ -65,14 +70,15 @@ impl Worker {
             last_call: 0,
             call_headers: Headers::default(),
             call_body: Vec::new(),
+            host_calls: 0,
+            reenters: false,
         };
-        let shipped = shipped();
-        let mut linker = Linker::new(&shipped.engine);
+        let mut linker = Linker::new(&compiled.engine);
         abi::define(&mut linker).expect("host functions of the right types");
-        linker.define_unknown_imports_as_traps(&shipped.module).expect("imports that are functions");
-        let mut store = Store::new(&shipped.engine, vm);
+        linker.define_unknown_imports_as_traps(&compiled.module).expect("imports that are functions");
+        let mut store = Store::new(&compiled.engine, vm);
         store.set_fuel(FUEL).expect("fuel is on");
-        let instance = linker.instantiate(&mut store, &shipped.module).expect("a module that instantiates");
+        let instance = linker.instantiate(&mut store, &compiled.module).expect("a module that instantiates");
         let mut worker = Self { store, instance, root: 0, last_context: 0 };
         worker.enter::<(), ()>("_initialize", ());
         worker.configure(config)?;
@@ -84,7 +90,7 @@ impl Worker {
     ///
     /// # Errors
     /// What the module logged.
-    pub fn configure(&mut self, config: &serde_json::Value) -> Result<(), String> {
+    pub(super) fn configure(&mut self, config: &serde_json::Value) -> Result<(), String> {
         self.configure_raw(config.to_string().as_bytes())
     }
 
@@ -92,10 +98,10 @@ impl Worker {
     ///
     /// # Errors
     /// What the module logged.
-    pub fn configure_raw(&mut self, config: &[u8]) -> Result<(), String> {
+    pub(super) fn configure_raw(&mut self, config: &[u8]) -> Result<(), String> {
         let (root, accepted) = self.begin(config);
         let ended = if accepted.is_ok() { std::mem::replace(&mut self.root, root) } else { root };
-        self.store.data_mut().contexts.remove(&ended);
+        self.end(ended);
         accepted
     }
 
@@ -104,13 +110,13 @@ impl Worker {
     ///
     /// # Errors
     /// What the module logged.
-    pub fn configure_beside(&mut self, config: &serde_json::Value) -> Result<Root, String> {
+    pub(super) fn configure_beside(&mut self, config: &serde_json::Value) -> Result<Root, String> {
         let (root, accepted) = self.begin(config.to_string().as_bytes());
         accepted.map(|()| self.swap(Root(root)))
     }
 
     /// Goes on with another root context, and returns the one before.
-    pub fn swap(&mut self, root: Root) -> Root {
+    pub(super) fn swap(&mut self, root: Root) -> Root {
         Root(std::mem::replace(&mut self.root, root.0))
     }
 
@@ -132,23 +138,25 @@ impl Worker {
     }
 
     /// Sends a request through the whole life of its context.
-    pub fn send(&mut self, request: &Request) -> Outcome {
+    pub(super) fn send(&mut self, request: &Request) -> Outcome {
         let context = self.next_context();
         let vm = self.store.data_mut();
         vm.request = request.headers.clone();
         vm.trailers = request.trailers.clone();
         vm.refusal = None;
         vm.filter_state.clear();
+        vm.host_calls = 0;
         let count = i32::try_from(vm.request.0.len()).expect("few headers");
         self.enter::<_, ()>("proxy_on_context_create", (context, self.root));
         let action = self.enter::<_, i32>("proxy_on_request_headers", (context, count, 1));
-        let cost = FUEL - self.store.get_fuel().expect("fuel is on");
+        let cost = self.last_cost();
+        let host_calls = self.store.data().host_calls;
         let refused = self.store.data().refusal.is_some();
         assert_eq!(action != 0, refused, "a request is stopped exactly when it is answered");
         if !refused {
             self.send_trailers(context);
         }
-        self.store.data_mut().contexts.remove(&context);
+        self.end(context);
         let vm = self.store.data_mut();
         Outcome {
             headers: std::mem::take(&mut vm.request),
@@ -156,6 +164,7 @@ impl Worker {
             refusal: vm.refusal.take(),
             filter_state: std::mem::take(&mut vm.filter_state),
             cost,
+            host_calls,
         }
     }
 
@@ -169,7 +178,7 @@ impl Worker {
     }
 
     /// Sends a request to a root context that was created and never configured.
-    pub fn send_unconfigured(&mut self, request: &Request) -> Outcome {
+    pub(super) fn send_unconfigured(&mut self, request: &Request) -> Outcome {
         let root = self.next_context();
         self.enter::<_, ()>("proxy_on_context_create", (root, 0));
         let configured = std::mem::replace(&mut self.root, root);
@@ -179,25 +188,35 @@ impl Worker {
     }
 
     /// Lets the timer fire, if the module has set one.
-    pub fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         if self.store.data().tick_period.is_some() {
             self.enter::<_, ()>("proxy_on_tick", self.root);
         }
     }
 
+    /// Makes the next request one in the middle of which the module is called for everything else.
+    pub(super) fn reenter(&mut self) {
+        self.store.data_mut().reenters = true;
+    }
+
+    /// What the last call into the module took, in WebAssembly instructions.
+    pub(super) fn last_cost(&self) -> u64 {
+        FUEL - self.store.get_fuel().expect("fuel is on")
+    }
+
     /// The HTTP calls that wait for an answer.
-    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+    pub(super) fn calls(&self) -> impl Iterator<Item = &Call> {
         self.store.data().calls.iter()
     }
 
     /// Answers the oldest call.
-    pub fn answer(&mut self, status: u16, body: impl AsRef<[u8]>) {
+    pub(super) fn answer(&mut self, status: u16, body: impl AsRef<[u8]>) {
         let headers = Headers(vec![(":status".into(), status.to_string().into_bytes())]);
         self.complete(headers, body.as_ref().to_vec());
     }
 
     /// Lets the oldest call fail: a timeout, a reset, no host to connect to.
-    pub fn fail_call(&mut self) {
+    pub(super) fn fail_call(&mut self) {
         self.complete(Headers::default(), Vec::new());
     }
 
@@ -212,7 +231,7 @@ impl Worker {
     }
 
     /// The module's memory, in bytes.
-    pub fn memory_bytes(&mut self) -> usize {
+    pub(super) fn memory_bytes(&mut self) -> usize {
         let memory = self.instance.get_memory(&mut self.store, "memory").expect("a memory");
         memory.data_size(&self.store)
     }
@@ -221,6 +240,20 @@ impl Worker {
         self.last_context += 1;
         self.store.data_mut().contexts.insert(self.last_context);
         self.last_context
+    }
+
+    /// Lets go of a context. The module hears of it if it wants to.
+    fn end(&mut self, context: i32) {
+        let begun = self.store.data().contexts.contains(&context);
+        if begun && self.instance.get_func(&mut self.store, "proxy_on_delete").is_some() {
+            self.enter::<_, ()>("proxy_on_delete", context);
+        }
+        self.store.data_mut().contexts.remove(&context);
+    }
+
+    /// What the module has left with the host, besides what it left with the process.
+    pub(super) fn left(&self) -> (Option<Duration>, &VecDeque<Call>) {
+        (self.store.data().tick_period, &self.store.data().calls)
     }
 
     fn enter<P: WasmParams, R: WasmResults>(&mut self, export: &str, params: P) -> R {

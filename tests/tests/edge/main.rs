@@ -1,19 +1,35 @@
 //! Real Envoy, real issuer, real clients: what the tour does not try.
 
+#![expect(clippy::duplicate_mod, reason = "what concerns the filter runs with both builds of it")]
+
+mod abi;
+mod browsers;
+mod guide;
 mod hostile;
 mod launcher;
 mod observed;
 mod raw;
+mod readings;
+mod sdk;
 mod try_it;
 
-use countersign_stack::artifacts::Artifacts;
+use std::path::PathBuf;
+
+use countersign_stack::artifacts::{self, Artifacts};
 use countersign_stack::stack::{Ports, Stack, State, Times};
 use tempfile::TempDir;
 
+fn module() -> PathBuf {
+    artifacts::filter().unwrap()
+}
+
 /// A platform of one test's own. The folder goes with it.
 async fn platform() -> (Stack, TempDir) {
+    start(Artifacts::provide().unwrap()).await
+}
+
+async fn start(artifacts: Artifacts) -> (Stack, TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let artifacts = Artifacts::provide().unwrap();
     let state = State::open(folder.path().join("up")).unwrap();
     let stack = Stack::start(artifacts, state, Ports::free().unwrap(), Times::DEFAULT, false).await.unwrap();
     (stack, folder)

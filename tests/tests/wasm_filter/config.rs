@@ -1,6 +1,6 @@
 //! Configurations that are refused, and what goes on serving.
 
-use countersign_tests::host::{Process, Request};
+use countersign_tests::host::{Build, Process, Request};
 use serde_json::{Value, json};
 
 use super::{edge_config, issuer};
@@ -75,6 +75,17 @@ fn a_worker_that_was_never_configured_lets_nothing_through() {
     let mut edge = Process::new().worker(&edge_config()).unwrap();
     let outcome = edge.send_unconfigured(&Request::get("/public/x"));
     assert_eq!((outcome.reason().as_str(), outcome.refused().status), ("unavailable", 503));
+}
+
+#[test]
+fn a_host_that_calls_back_while_it_is_called_gets_a_refusal_and_no_trap() {
+    // The SDK would trap.
+    let mut edge = Process::alone(Build::Own).worker(&edge_config()).unwrap();
+    edge.reenter();
+    let request = Request::get("/api/x").bearer(issuer().ada());
+    // The host sees to it that what it calls for meanwhile is refused.
+    assert_eq!(edge.send(&request).reason(), "forwarded");
+    assert_eq!(edge.send(&request).reason(), "forwarded", "the worker is as it was");
 }
 
 #[test]

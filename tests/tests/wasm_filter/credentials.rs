@@ -66,10 +66,10 @@ fn the_path_of_a_refused_request_is_cut_where_a_token_could_begin() {
     for (delimiter, reason) in [
         ("#", "ambiguous_path"),
         (";", "ambiguous_path"),
-        ("%3Ftoken=", "missing_token"),
-        ("%3ftoken=", "missing_token"),
-        ("%23", "missing_token"),
-        ("%3b", "missing_token"),
+        ("%3Ftoken=", "ambiguous_path"),
+        ("%3ftoken=", "ambiguous_path"),
+        ("%23", "ambiguous_path"),
+        ("%3b", "ambiguous_path"),
         ("%253Ftoken=", "ambiguous_path"),
         ("?jwt=", "missing_token"),
         ("", "missing_token"),
@@ -103,9 +103,10 @@ fn a_forged_upgrade_header_does_not_enable_query_tokens() {
     let target = format!("/ws/quotes?token={ada}");
     let upgraded = |request: Request| request.header("Upgrade", "websocket");
     let connected = |request: Request| request.header("Connection", "upgrade");
+    let lower_case = connected(upgraded(Request::new("get", &target)));
+    assert_eq!(edge.send(&lower_case).reason(), "bad_request");
     for request in [
         connected(upgraded(Request::new("POST", &target))),
-        connected(upgraded(Request::new("get", &target))),
         upgraded(Request::get(&target)),
         connected(Request::get(&target)),
         connected(upgraded(upgraded(Request::get(&target)))),
@@ -193,5 +194,66 @@ fn authorization_is_forwarded_as_configured() {
         assert_eq!(outcome.upstream().get("authorization"), expected.as_deref());
         // Where no credential is looked at, the header is the upstream's business.
         assert_eq!(edge.send(&basic).upstream().get("authorization"), Some("Basic dTpw"));
+    }
+}
+
+#[test]
+fn an_authorization_that_was_not_verified_is_not_forwarded_beside_an_identity() {
+    let (mut edge, ada) = (edge(), issuer().ada());
+    let by_query = Request::get(format!("/files/x?token={ada}"));
+    let by_offer = Request::websocket("/ws/q").header("Sec-WebSocket-Protocol", format!("bearer, {ada}"));
+    for request in [by_query, by_offer] {
+        for other in ["Basic dTpw", "Negotiate abc", "Bearer", ""] {
+            let outcome = edge.send(&request.clone().header("Authorization", other));
+            assert_eq!(outcome.upstream().get("x-user-id"), Some("u-ada"));
+            assert_eq!(outcome.upstream().get("authorization"), None, "{other}");
+        }
+    }
+    let verified = edge.send(&Request::get("/files/x").bearer(&ada));
+    assert_eq!(verified.upstream().get("authorization"), Some(&*format!("Bearer {ada}")));
+    // Nobody is vouched for here: who checks the header is the upstream.
+    let observed = edge.send(&Request::get("/watched").header("Authorization", "Basic dTpw"));
+    assert_eq!(observed.upstream().get("x-user-id"), None);
+    assert_eq!(observed.upstream().get("authorization"), Some("Basic dTpw"));
+}
+
+#[test]
+fn a_subprotocol_token_goes_no_further_on_a_public_route_either() {
+    let ada = issuer().ada();
+    let offer = format!("v1.quotes, bearer, {ada}");
+    let outcome = edge().send(&Request::websocket("/public/ws").header("Sec-WebSocket-Protocol", offer));
+    assert_eq!(outcome.upstream().get("sec-websocket-protocol"), Some("v1.quotes"));
+    nowhere(&outcome, &ada);
+}
+
+#[test]
+fn what_another_server_reads_as_the_query_token_goes_no_further_and_admits_nobody() {
+    let (mut edge, ada) = (edge(), issuer().ada());
+    for spelling in
+        ["Token=", "TOKEN=", "token[]=", "token%5B0%5D=", "+token=", "%20token=", "a;token=", "token%00="]
+    {
+        let target = |path: &str| format!("{path}?{spelling}{ada}&b=2");
+        assert_eq!(edge.send(&Request::get(target("/files/x"))).reason(), "missing_token", "{spelling}");
+        for request in [Request::get(target("/files/x")).bearer(&ada), Request::get(target("/public/x"))] {
+            let outcome = edge.send(&request);
+            assert!(outcome.upstream().get(":path").unwrap().ends_with("/x?b=2"), "{spelling}");
+        }
+    }
+    let own = edge.send(&Request::get("/public/reset?Token=2f8a1c&a;token=b"));
+    assert_eq!(path(&own), "/public/reset?Token=2f8a1c&a;token=b", "the upstream's own");
+}
+
+#[test]
+fn a_handshake_nominates_no_header_for_removal() {
+    let (mut edge, ada) = (edge(), issuer().ada());
+    let handshake = |path: &str, connection: &str| {
+        Request::get(path).bearer(&ada).header("Upgrade", "websocket").header("Connection", connection)
+    };
+    for path in ["/ws/q", "/public/ws", "/watched"] {
+        for connection in ["Upgrade, x-user-id", "keep-alive, upgrade", "x-user-id,Upgrade,authorization"] {
+            let outcome = edge.send(&handshake(path, connection));
+            assert_eq!(outcome.upstream().get("connection"), Some("Upgrade"), "{path} {connection}");
+        }
+        assert_eq!(edge.send(&handshake(path, "upgrade")).upstream().get("connection"), Some("upgrade"));
     }
 }

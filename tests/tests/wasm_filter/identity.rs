@@ -83,6 +83,9 @@ fn spoofed_identity_is_removed_from_trailers_too() {
             .into_iter()
             .flat_map(spellings)
             .fold(request, |request, name| request.trailer(&name, "mallory"))
+            .trailer("x-request-id", "mallory")
+            .trailer("X_Request_Id", "mallory")
+            .trailer("Authorization", "Bearer mallory")
             .trailer("grpc-status", "0")
             .trailer("x-checksum", b"\xff");
         let outcome = edge.send(&request);

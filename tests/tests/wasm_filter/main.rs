@@ -1,5 +1,6 @@
 //! The shipped module, through the host's front door: what a request, a configuration and a key set do.
 
+mod builds;
 mod cache;
 mod config;
 mod credentials;
@@ -10,6 +11,11 @@ mod keys;
 mod metrics;
 mod module;
 mod requests;
+mod signatures;
+mod sources;
+
+#[path = "../../../shared/tests/corpus/mod.rs"]
+mod corpus;
 
 use countersign_tests::host::{Issuer, Process, Worker, jwks};
 use serde_json::{Value, json};

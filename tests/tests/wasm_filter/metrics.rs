@@ -1,6 +1,7 @@
 //! Every outcome is counted, under the names that the README lists.
 
-use countersign_tests::host::{Process, Request};
+use countersign_tests::host::{Issuer, Process, Request, jwks};
+use serde_json::json;
 
 use super::{edge_config, issuer};
 
@@ -43,6 +44,42 @@ fn nothing_is_lost_when_the_configuration_changes() {
     // The host does not say when the old one ends: the new one looks.
     edge.tick();
     assert_eq!(process.metric("countersign_requests.outcome.denied.reason.no_rule"), 1);
+}
+
+#[test]
+fn gauges_come_from_the_newest_configuration_only() {
+    let process = Process::new();
+    let mut edge = process.worker(&edge_config()).unwrap();
+    let mut newer = edge_config();
+    newer["keys"]["inline"] = jwks([&issuer(), &Issuer::new("k2", 2)]);
+    let mut other = edge.configure_beside(&newer).unwrap();
+    for _ in 0..4 {
+        edge.tick();
+        assert_eq!(process.metric("countersign_keys"), 2);
+        other = edge.swap(other);
+    }
+    // What the older one counts is told all the same.
+    assert_eq!(edge.send(&Request::get("/nowhere")).reason(), "no_rule");
+    edge.swap(other);
+    assert_eq!(edge.send(&Request::get("/nowhere")).reason(), "no_rule");
+    edge.tick();
+    assert!(edge.configure_raw(b"{}").is_err());
+    edge.tick();
+    assert_eq!(process.metric("countersign_keys"), 2, "one that was refused is none");
+}
+
+#[test]
+fn keys_that_stand_in_the_configuration_have_no_age() {
+    let process = Process::new();
+    let mut config = edge_config();
+    config["keys"]["remote"] = json!({"cluster": "issuer", "path": "/jwks"});
+    let mut edge = process.worker(&config).unwrap();
+    process.advance(std::time::Duration::from_secs(90));
+    edge.tick();
+    assert_eq!(process.metric("countersign_keys_age_seconds"), 90, "waited for, and never fetched");
+    edge.configure(&edge_config()).unwrap();
+    edge.tick();
+    assert_eq!(process.metric("countersign_keys_age_seconds"), 0);
 }
 
 #[test]

@@ -1,13 +1,13 @@
-//! What Envoy finds in the shipped module.
+//! What Envoy finds in the module, of either build.
 
 use std::collections::BTreeSet;
 
-use countersign_tests::host::{exports, imports};
+use countersign_tests::host::Build;
 
 /// Envoy calls each that exists as a stream goes by: one more is a cost, one less is a feature.
 #[test]
 fn the_module_has_the_callbacks_that_it_needs_and_no_others() {
-    let expected = [
+    let mut expected: BTreeSet<_> = [
         "memory",
         "_initialize",
         "proxy_abi_version_0_2_1",
@@ -19,17 +19,20 @@ fn the_module_has_the_callbacks_that_it_needs_and_no_others() {
         "proxy_on_http_call_response",
         "proxy_on_request_headers",
         "proxy_on_request_trailers",
-        // For ending WebSockets with a Close frame.
-        "proxy_on_response_body",
-    ];
-    assert_eq!(exports(), expected.map(str::to_owned).into());
+    ]
+    .map(str::to_owned)
+    .into();
+    assert_eq!(Build::Own.exports(), expected);
+    // The SDK keeps something for every stream.
+    expected.insert("proxy_on_delete".to_owned());
+    assert_eq!(Build::Sdk.exports(), expected);
 }
 
 /// A function that a host lacks would keep the module from loading. These are of ABI 0.2.1 and WASI.
 #[test]
 fn the_module_asks_for_nothing_that_a_host_may_lack() {
-    let foreign: BTreeSet<_> = imports()
-        .into_iter()
+    let imports = Build::ALL.into_iter().flat_map(Build::imports);
+    let foreign: BTreeSet<_> = imports
         .filter(|(module, name)| match module.as_str() {
             "env" => !name.starts_with("proxy_"),
             "wasi_snapshot_preview1" => {

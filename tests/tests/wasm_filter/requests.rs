@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use countersign_claims::{AccessClaims, Audience, Reject};
+use countersign_claims::{AccessClaims, Audience, REALM, Reject};
 use countersign_tests::host::{Issuer, Outcome, Process, Request, START, jwks};
 use serde_json::{Value, json};
 
@@ -51,6 +51,7 @@ fn refusals() -> Vec<(Reject, Request)> {
         (Reject::AmbiguousPath, Request::get("/api/%2e%2e/x").bearer(issuer().ada())),
         (Reject::BadRequest, Request::bare().raw(":path", "/api/x")),
         (Reject::BadRequest, Request::get("/api/x").raw(":method", "POST")),
+        (Reject::BadRequest, Request::new("delete", "/api/x").bearer(issuer().ada())),
         (Reject::NoRule, Request::get("/elsewhere").bearer(issuer().ada())),
         (Reject::Forbidden, Request::get("/admin").bearer(issuer().ada())),
     ]
@@ -69,7 +70,9 @@ fn check(outcome: &Outcome, reject: Reject) {
     );
     assert_eq!(refusal.headers.get("content-type"), Some("application/problem+json"));
     assert_eq!(refusal.headers.get("cache-control"), Some("no-store"));
-    assert_eq!(refusal.headers.get("www-authenticate"), reject.www_authenticate("user_service").as_deref());
+    assert_eq!(refusal.headers.get("www-authenticate"), reject.www_authenticate(REALM).as_deref());
+    assert_eq!(refusal.headers.get("retry-after"), (refusal.status == 503).then_some("1"));
+    assert_eq!(refusal.details, format!("countersign_denied{{{}}}", reject.reason()));
     assert_eq!(outcome.filter_state["countersign_reason"], reject.reason());
 }
 
@@ -105,13 +108,92 @@ fn grpc_callers_get_a_grpc_status() {
         let outcome = edge.send(&request.header("content-type", "application/grpc+proto"));
         let refusal = outcome.refused();
         assert_eq!(refusal.grpc_status, i32::try_from(reject.grpc_status()).unwrap(), "{reject:?}");
+        assert_eq!(refusal.status, i32::from(reject.status()), "should the host not take it for gRPC");
         assert_eq!(refusal.body, reject.detail().as_bytes());
-        assert_eq!(
-            refusal.headers.get("www-authenticate"),
-            reject.www_authenticate("user_service").as_deref()
-        );
+        assert_eq!(refusal.headers.get("www-authenticate"), reject.www_authenticate(REALM).as_deref());
         assert_eq!(refusal.headers.get("content-type"), None, "the host's own");
     }
+}
+
+#[test]
+fn what_envoy_does_not_take_for_grpc_gets_a_problem() {
+    let mut edge = edge();
+    for content_type in
+        ["application/grpc;charset=utf-8", "application/grpc ", "application/grpc-web", "application/grpcx"]
+    {
+        check(&edge.send(&Request::get("/api/x").header("content-type", content_type)), Reject::Missing);
+    }
+}
+
+#[test]
+fn a_mistyped_url_is_not_found() {
+    let mut edge = edge();
+    let refused = edge.send(&Request::get("/apix").bearer(issuer().ada()));
+    assert_eq!((refused.refused().status, refused.reason().as_str()), (404, "no_rule"));
+    let call = Request::new("POST", "/apix.Service/Call").header("content-type", "application/grpc");
+    assert_eq!(edge.send(&call).refused().grpc_status, 12, "UNIMPLEMENTED");
+}
+
+#[test]
+fn methods_are_short_words_in_upper_case() {
+    let (mut edge, ada) = (edge(), issuer().ada());
+    for method in ["delete", "Get", "get", "GET1", "UPDATEREDIRECTREF", "", &ada] {
+        for path in ["/public/x", "/api/x", "/watched", "/elsewhere"] {
+            let outcome = edge.send(&Request::new(method, path).bearer(&ada));
+            assert_eq!(
+                (outcome.reason().as_str(), outcome.refused().status),
+                ("bad_request", 400),
+                "{method}"
+            );
+        }
+    }
+    for method in ["GET", "DELETE", "BREW", "M-SEARCH", "BASELINE-CONTROL"] {
+        assert_eq!(edge.send(&Request::new(method, "/api/x").bearer(&ada)).reason(), "forwarded", "{method}");
+    }
+}
+
+#[test]
+fn a_token_that_came_as_the_method_is_not_left_for_logs() {
+    let ada = issuer().ada();
+    let outcome = edge().send(&Request::new(&ada, "/api/x"));
+    assert_eq!(outcome.headers.get(":method"), Some("INVALID"));
+    assert_eq!(edge().send(&Request::new("delete", "/api/x")).headers.get(":method"), Some("delete"));
+}
+
+#[test]
+fn a_request_is_for_one_host() {
+    let mut edge = edge();
+    let at = |authority: &str| {
+        Request::bare().raw(":method", "GET").raw(":path", "/public/x").raw(":authority", authority)
+    };
+    assert_eq!(edge.send(&at("edge.example")).reason(), "forwarded");
+    for request in [at("edge.example,elsewhere.example"), at("edge.example,"), at("a").raw(":authority", "a")]
+    {
+        assert_eq!(edge.send(&request).reason(), "bad_request", "{request:?}");
+    }
+}
+
+#[test]
+fn a_handshake_has_no_body() {
+    let (mut edge, ada) = (edge(), issuer().ada());
+    let handshake = Request::websocket("/ws/quotes").bearer(&ada);
+    assert_eq!(edge.send(&handshake.clone().header("Content-Length", "0")).reason(), "forwarded");
+    for (name, value) in [("Content-Length", "5"), ("Content-Length", "00"), ("Transfer-Encoding", "chunked")]
+    {
+        assert_eq!(
+            edge.send(&handshake.clone().header(name, value)).reason(),
+            "bad_request",
+            "{name}: {value}"
+        );
+    }
+}
+
+#[test]
+fn head_goes_where_get_goes() {
+    let mut edge = edge();
+    let request = |method: &str| Request::new(method, "/alerts").bearer(issuer().ada());
+    assert_eq!(edge.send(&request("HEAD")).upstream().get(":method"), Some("HEAD"));
+    assert_eq!(edge.send(&request("OPTIONS")).reason(), "no_rule");
 }
 
 #[test]
@@ -145,6 +227,16 @@ fn ambiguous_paths_are_refused_on_every_route() {
             "/%c0%af",
             "/%252fx",
             "/a b",
+            "/%68ealth",
+            "/%61",
+            "/a%2Eb",
+            "/a%2Db",
+            "/a%7Eb",
+            "/a%5fb",
+            "/a%3Bx",
+            "/a%3bx",
+            "/a%3Fx",
+            "/a%23x",
         ] {
             let request = Request::get(format!("{prefix}{tail}")).bearer(issuer().ada());
             assert_eq!(edge.send(&request).reason(), "ambiguous_path", "{prefix}{tail}");
@@ -156,9 +248,16 @@ fn ambiguous_paths_are_refused_on_every_route() {
 }
 
 #[test]
-fn an_encoded_letter_does_not_evade_a_rule() {
-    let outcome = edge().send(&Request::get("/%61dmin").bearer(issuer().ada()));
-    assert_eq!(outcome.reason(), "permission_denied");
+fn an_encoded_letter_or_parameter_evades_no_rule_and_meets_none() {
+    let mut edge = edge();
+    for path in ["/%61dmin", "/admin%3Bx", "/admin%3Fx", "/admin%23", "/%70ublic/x"] {
+        assert_eq!(
+            edge.send(&Request::get(path).bearer(issuer().ada())).reason(),
+            "ambiguous_path",
+            "{path}"
+        );
+    }
+    assert_eq!(edge.send(&Request::get("/public/caf%C3%A9%20au%20lait")).reason(), "forwarded");
 }
 
 #[test]
@@ -204,10 +303,28 @@ fn an_observing_rule_lets_through_and_says_what_it_would_have_done() {
 }
 
 #[test]
-fn a_request_that_passes_leaves_no_reason() {
-    let outcome = edge().send(&api(issuer().ada()));
-    outcome.upstream();
-    assert!(outcome.filter_state.is_empty());
+fn a_request_that_passes_tells_its_rule_and_no_reason() {
+    let mut edge = edge();
+    for (request, rule) in [(api(issuer().ada()), "api"), (Request::get("/public/x"), "public")] {
+        let outcome = edge.send(&request);
+        outcome.upstream();
+        let told: Vec<_> = outcome.filter_state.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!(told, [("countersign_rule", rule)]);
+    }
+}
+
+#[test]
+fn logs_that_cannot_be_told_change_no_verdict() {
+    let process = Process::new();
+    let mut edge = process.worker(&edge_config()).unwrap();
+    process.refuse_properties();
+    assert_eq!(edge.send(&api(issuer().ada())).reason(), "forwarded");
+    assert_eq!(edge.send(&Request::get("/watched")).reason(), "forwarded");
+    let refused = edge.send(&Request::get("/api/x"));
+    assert_eq!((refused.reason().as_str(), refused.refused().status), ("missing_token", 401));
+    let offered =
+        Request::websocket("/ws/q").header("sec-websocket-protocol", format!("bearer, {}", issuer().ada()));
+    assert_eq!(edge.send(&offered).reason(), "forwarded");
 }
 
 #[test]
@@ -241,7 +358,6 @@ fn bytes_that_are_no_text_are_handled_wherever_they_come() {
         "x-user-id",
         "cookie",
         "user-agent",
-        ":authority",
         ":scheme",
     ] {
         assert_eq!(edge.send(&Request::get("/public/x").raw(name, noise)).reason(), "forwarded", "{name}");
@@ -257,8 +373,10 @@ fn bytes_that_are_no_text_are_handled_wherever_they_come() {
     let query = [&b"/files/x?token="[..], noise].concat();
     assert_eq!(edge.send(&Request::get(query)).reason(), "malformed_token");
     assert_eq!(edge.send(&Request::bare()).reason(), "ambiguous_path");
+    let host = Request::bare().raw(":method", "GET").raw(":path", "/public/x").raw(":authority", noise);
+    assert_eq!(edge.send(&host).reason(), "forwarded");
     let method = Request::bare().raw(":method", noise).raw(":path", "/alerts");
-    assert_eq!(edge.send(&method).reason(), "no_rule");
+    assert_eq!(edge.send(&method).reason(), "bad_request");
 }
 
 #[test]

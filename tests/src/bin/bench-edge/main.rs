@@ -11,6 +11,7 @@ mod growth;
 mod load;
 mod machine;
 mod measure;
+mod neighbour;
 mod report;
 mod setup;
 mod soak;
@@ -57,6 +58,12 @@ struct Arguments {
     /// Only the growth curves, memory and start
     #[arg(long, conflicts_with = "main_only")]
     growth: bool,
+    /// Beside a process that sweeps memory: the main setting alone, without latency
+    #[arg(long, conflicts_with_all = ["growth", "soak"])]
+    neighbour: bool,
+    /// Be that process
+    #[arg(long, hide = true)]
+    sweep: bool,
     /// Only these filters, and bare
     #[arg(long, value_delimiter = ',')]
     filters: Option<Vec<Filter>>,
@@ -71,7 +78,11 @@ struct Arguments {
 // One thread: a child is tied to the life of the thread that started it.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match run(&Arguments::parse()).await {
+    let arguments = Arguments::parse();
+    if arguments.sweep {
+        neighbour::sweep();
+    }
+    match run(&arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -89,19 +100,23 @@ async fn run(arguments: &Arguments) -> Result<()> {
         return publish(&report, &bench.folder.join("soak.json"));
     }
     if !arguments.growth {
+        let beside = arguments.neighbour.then(|| neighbour::start(&bench.folder)).transpose()?;
         let crowd = Crowd::gather(&bench, usize::try_from(arguments.clients)?)?;
         let filters = arguments.filters();
         for setting in arguments.settings() {
             report.comparisons.push(Comparison::run(&bench, &crowd, setting, &filters).await?);
         }
+        if let Some(neighbour) = beside {
+            neighbour.stop().await?;
+        }
     }
-    if !arguments.main_only {
+    if !arguments.main_only && !arguments.neighbour {
         let (rounds, seconds) = if arguments.quick { (1, 1) } else { (2, 2) };
         report.curves = growth::curves(&bench, rounds, seconds).await?;
         report.memory = Some(growth::memory(&bench).await?);
         report.start = Some(growth::start(&bench, if arguments.quick { 1 } else { 3 }).await?);
     }
-    publish(&report, &bench.folder.join(if arguments.growth { "growth.json" } else { "edge.json" }))
+    publish(&report, &bench.folder.join(arguments.result()))
 }
 
 impl Arguments {
@@ -115,6 +130,10 @@ impl Arguments {
             seconds,
             paced: true,
         };
+        if self.neighbour {
+            // The neighbour takes turns with the load, so that latency would be of their taking turns.
+            return vec![Setting { name: "one worker, beside a neighbour", paced: false, ..main }];
+        }
         if self.main_only {
             return vec![main];
         }
@@ -125,6 +144,15 @@ impl Arguments {
             Setting { name: "two workers, answered by Envoy", workers: 2, ..less },
             Setting { name: "two workers, through an upstream", workers: 2, proxied: true, ..less },
         ]
+    }
+
+    /// The name of the file that the numbers go to.
+    fn result(&self) -> &'static str {
+        match (self.growth, self.neighbour) {
+            (true, _) => "growth.json",
+            (_, true) => "neighbour.json",
+            _ => "edge.json",
+        }
     }
 
     fn filters(&self) -> Vec<Filter> {
@@ -149,7 +177,12 @@ fn prepare(arguments: &Arguments) -> Result<Bench> {
     let noop = folder.join("noop.wasm");
     let source = tools::workspace().join("tests/bench/noop.wat");
     fs::write(&noop, wat::parse_file(&source)?)?;
-    let modules = Modules { noop, ours: artifacts::filter()?, against: arguments.against.clone() };
+    let modules = Modules {
+        noop,
+        ours: artifacts::filter()?,
+        sdk: artifacts::sdk_filter()?,
+        against: arguments.against.clone(),
+    };
     let processors = u32::try_from(available_parallelism()?.get())?;
     Ok(Bench { envoy: tools::envoy()?, modules, folder, processors })
 }
@@ -169,7 +202,9 @@ async fn about(bench: &Bench, arguments: &Arguments) -> Result<serde_json::Value
         "processors": bench.processors,
         "busy_before": busy_before,
         "clients": arguments.clients,
+        "neighbour": arguments.neighbour,
         "module_bytes": fs::metadata(&bench.modules.ours)?.len(),
+        "sdk_module_bytes": fs::metadata(&bench.modules.sdk)?.len(),
     }))
 }
 

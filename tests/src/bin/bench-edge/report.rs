@@ -11,10 +11,12 @@ use crate::soak::Soak;
 use crate::stats::{Ratio, Spread};
 
 /// The ratios that the project promises something about, by name: of overhead over no filter.
-const RATIOS: [(&str, Filter, Filter); 4] = [
+const RATIOS: [(&str, Filter, Filter); 6] = [
     ("warm_vs_jwt_authn_cached", Filter::OursWarm, Filter::JwtAuthnCached),
     ("cold_vs_jwt_authn", Filter::OursCold, Filter::JwtAuthn),
     ("warm_vs_noop", Filter::OursWarm, Filter::Noop),
+    ("warm_vs_sdk", Filter::OursWarm, Filter::SdkWarm),
+    ("cold_vs_sdk", Filter::OursCold, Filter::SdkCold),
     ("warm_vs_against", Filter::OursWarm, Filter::AgainstWarm),
 ];
 
@@ -148,7 +150,9 @@ fn write_comparison(out: &mut String, comparison: &Comparison) {
         );
     }
     for (name, ratio) in named_ratios(comparison) {
-        let _ = writeln!(out, "  {name:<30} {:.2} ({:.2} to {:.2})", ratio.value, ratio.low, ratio.high);
+        let Ratio { value, low, high, steady } = ratio;
+        let unsteady = if steady { "" } else { ", not steady: another run may say something else" };
+        let _ = writeln!(out, "  {name:<30} {value:.2} ({low:.2} to {high:.2}){unsteady}");
     }
 }
 

@@ -27,6 +27,9 @@ pub(crate) enum Filter {
     OursWarm,
     /// Ours, and a token that it has not seen with every request.
     OursCold,
+    /// Ours on the `proxy-wasm` crate, in the same two ways.
+    SdkWarm,
+    SdkCold,
     /// Another build of ours (`--against`), in the same two ways.
     AgainstWarm,
     AgainstCold,
@@ -40,8 +43,16 @@ pub(crate) enum Tokens {
 }
 
 impl Filter {
-    pub(crate) const STANDARD: [Self; 6] =
-        [Self::Bare, Self::Noop, Self::JwtAuthnCached, Self::JwtAuthn, Self::OursWarm, Self::OursCold];
+    pub(crate) const STANDARD: [Self; 8] = [
+        Self::Bare,
+        Self::Noop,
+        Self::JwtAuthnCached,
+        Self::JwtAuthn,
+        Self::OursWarm,
+        Self::OursCold,
+        Self::SdkWarm,
+        Self::SdkCold,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -51,6 +62,8 @@ impl Filter {
             Self::JwtAuthn => "jwt_authn",
             Self::OursWarm => "ours_warm",
             Self::OursCold => "ours_cold",
+            Self::SdkWarm => "sdk_warm",
+            Self::SdkCold => "sdk_cold",
             Self::AgainstWarm => "against_warm",
             Self::AgainstCold => "against_cold",
         }
@@ -64,7 +77,7 @@ impl Filter {
     /// Which tokens its load has.
     pub(crate) fn tokens(self) -> Tokens {
         match self {
-            Self::JwtAuthn | Self::OursCold | Self::AgainstCold => Tokens::New,
+            Self::JwtAuthn | Self::OursCold | Self::SdkCold | Self::AgainstCold => Tokens::New,
             _ => Tokens::Known,
         }
     }
@@ -76,7 +89,12 @@ impl Filter {
             Self::JwtAuthnCached => {
                 Some(("http.edge.jwt_authn.jwt_cache_hit", "http.edge.jwt_authn.jwt_cache_miss"))
             }
-            Self::OursWarm | Self::OursCold | Self::AgainstWarm | Self::AgainstCold => Some((
+            Self::OursWarm
+            | Self::OursCold
+            | Self::SdkWarm
+            | Self::SdkCold
+            | Self::AgainstWarm
+            | Self::AgainstCold => Some((
                 "wasmcustom.countersign_tokens.source.cache",
                 "wasmcustom.countersign_tokens.source.signature",
             )),
@@ -114,6 +132,7 @@ impl Default for Size {
 pub(crate) struct Modules {
     pub(crate) noop: PathBuf,
     pub(crate) ours: PathBuf,
+    pub(crate) sdk: PathBuf,
     pub(crate) against: Option<PathBuf>,
 }
 
@@ -140,6 +159,7 @@ pub(crate) fn config(
         Filter::JwtAuthnCached => jwt_authn(issuer, "jwt_cache_config: { jwt_cache_size: 65536 }")?,
         Filter::JwtAuthn => jwt_authn(issuer, "")?,
         Filter::OursWarm | Filter::OursCold => wasm(&modules.ours, &plugin(issuer, size)?)?,
+        Filter::SdkWarm | Filter::SdkCold => wasm(&modules.sdk, &plugin(issuer, size)?)?,
         Filter::AgainstWarm | Filter::AgainstCold => {
             wasm(modules.against.as_deref().context("no module to compare with")?, &plugin(issuer, size)?)?
         }

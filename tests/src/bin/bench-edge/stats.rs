@@ -34,7 +34,14 @@ pub(crate) struct Ratio {
     /// The least and the most that it would be without one of the rounds.
     pub(crate) low: f64,
     pub(crate) high: f64,
+    /// Whether another run can be expected to say about the same.
+    pub(crate) steady: bool,
 }
+
+/// A ratio is steady if nothing of what is known of its error is more than this part of it.
+const STEADY: f64 = 0.1;
+/// Fewer rounds say nothing of how they scatter.
+const ENOUGH_ROUNDS: usize = 5;
 
 impl Ratio {
     /// `None` of no rounds. Each pair is of one round.
@@ -48,13 +55,27 @@ impl Ratio {
             low = low.min(other);
             high = high.max(other);
         }
-        Some(Self { value, low, high })
+        let steady = rounds.len() >= ENOUGH_ROUNDS
+            && (high - value).max(value - low) <= STEADY * value
+            && scatter(rounds)? <= STEADY;
+        Some(Self { value, low, high, steady })
     }
 }
 
 fn median_ratio(rounds: impl Iterator<Item = (f64, f64)> + Clone) -> Option<f64> {
     let of = Spread::of(rounds.clone().map(|(of, _)| of))?.median;
     Some(of / Spread::of(rounds.map(|(_, to)| to))?.median)
+}
+
+/// The standard error of the ratio of two medians, as a part of it.
+fn scatter(rounds: &[(f64, f64)]) -> Option<f64> {
+    // Of a normal distribution: the standard deviation is 1.4826 median absolute deviations, and the median of n
+    // values has 1.2533 times the standard error of their mean.
+    let error =
+        |Spread { median, mad, .. }: Spread| 1.2533 * 1.4826 * mad / (rounds.len() as f64).sqrt() / median;
+    let of = Spread::of(rounds.iter().map(|(of, _)| *of))?;
+    let to = Spread::of(rounds.iter().map(|(_, to)| *to))?;
+    Some(error(of).hypot(error(to)))
 }
 
 fn middle(sorted: &[f64]) -> f64 {
@@ -90,6 +111,19 @@ mod tests {
         assert_eq!((ratio.value, ratio.low), (0.5, 0.5));
         assert!(ratio.high > 0.9, "{ratio:?}");
         assert_eq!(Ratio::of(&[]), None);
+    }
+
+    #[test]
+    fn a_ratio_is_called_steady_only_if_its_rounds_agree() {
+        let steady = |rounds: &[(f64, f64)]| Ratio::of(rounds).unwrap().steady;
+        let alike: Vec<_> = (0..10).map(|round| (3.0 + 0.02 * f64::from(round % 5), 4.0)).collect();
+        assert!(steady(&alike));
+        assert!(!steady(&alike[..4]), "too few");
+        let scattered: Vec<_> = (0..10).map(|round| (3.0 + 0.9 * f64::from(round % 5), 4.0)).collect();
+        assert!(!steady(&scattered));
+        // Two groups, and no round between them: the median is anywhere.
+        assert!(!steady(&[(2.0, 4.0), (2.0, 4.0), (2.0, 4.0), (3.0, 4.0), (3.0, 4.0)]));
+        assert!(!steady(&[(0.0, 4.0); 10]) && !steady(&[(2.0, 0.0); 10]));
     }
 
     #[test]

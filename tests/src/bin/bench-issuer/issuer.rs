@@ -74,7 +74,7 @@ impl Home {
         hashing: Hashing,
         log: Option<PathBuf>,
     ) -> Result<Self> {
-        let port = Ports::free()?.issuer;
+        let Ports { issuer: port, internal: internal_port, .. } = Ports::free()?;
         let config = CONFIG
             .replace("{port}", &port.to_string())
             .replace("{internal_port}", &internal_port.to_string())

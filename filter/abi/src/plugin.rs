@@ -32,11 +32,13 @@ pub trait Plugin: Default {
 
     fn on_request_trailers(&mut self, stream: u32) -> Action;
 
-    /// `size`: how many bytes lie in the buffer.
-    fn on_response_body(&mut self, stream: u32, size: usize) -> Action;
+    /// Refuses the request that the host has, without the plugin: called where a host calls back while it is being
+    /// called, so that the plugin is busy. Envoy never does.
+    fn refuse() -> Action;
 }
 
 /// Makes the module's exports of a [`Plugin`].
+#[cfg(not(feature = "sdk"))]
 #[macro_export]
 macro_rules! plugin {
     ($plugin:ty) => {
@@ -49,9 +51,9 @@ macro_rules! plugin {
                 static PLUGIN: RefCell<$plugin> = RefCell::default();
             }
 
-            // A host's function never calls back, but for memory, so the plugin is never borrowed twice.
-            fn with<T>(callback: impl FnOnce(&mut $plugin) -> T) -> T {
-                PLUGIN.with_borrow_mut(callback)
+            // `None` if the plugin is busy.
+            fn with<T>(callback: impl FnOnce(&mut $plugin) -> T) -> Option<T> {
+                PLUGIN.with(|plugin| plugin.try_borrow_mut().ok().map(|mut plugin| callback(&mut plugin)))
             }
 
             unsafe extern "C" {
@@ -74,22 +76,23 @@ macro_rules! plugin {
 
             #[unsafe(no_mangle)]
             extern "C" fn proxy_on_context_create(context: u32, parent: u32) {
-                with(|plugin| plugin.on_context_create(context, (parent != 0).then_some(parent)))
+                // A context that nobody heard of has no configuration, so what comes in it is refused.
+                let _ = with(|plugin| plugin.on_context_create(context, (parent != 0).then_some(parent)));
             }
 
             #[unsafe(no_mangle)]
             extern "C" fn proxy_on_vm_start(root: u32, _size: usize) -> bool {
-                with(|plugin| plugin.on_vm_start(root))
+                with(|plugin| plugin.on_vm_start(root)).unwrap_or(false)
             }
 
             #[unsafe(no_mangle)]
             extern "C" fn proxy_on_configure(root: u32, size: usize) -> bool {
-                with(|plugin| plugin.on_configure(root, size))
+                with(|plugin| plugin.on_configure(root, size)).unwrap_or(false)
             }
 
             #[unsafe(no_mangle)]
             extern "C" fn proxy_on_tick(root: u32) {
-                with(|plugin| plugin.on_tick(root))
+                let _ = with(|plugin| plugin.on_tick(root));
             }
 
             #[unsafe(no_mangle)]
@@ -100,22 +103,17 @@ macro_rules! plugin {
                 body_size: usize,
                 _trailers: usize,
             ) {
-                with(|plugin| plugin.on_http_call_response(root, call, body_size))
+                let _ = with(|plugin| plugin.on_http_call_response(root, call, body_size));
             }
 
             #[unsafe(no_mangle)]
             extern "C" fn proxy_on_request_headers(stream: u32, _headers: usize, _end: u32) -> Action {
-                with(|plugin| plugin.on_request_headers(stream))
+                with(|plugin| plugin.on_request_headers(stream)).unwrap_or_else(<$plugin>::refuse)
             }
 
             #[unsafe(no_mangle)]
             extern "C" fn proxy_on_request_trailers(stream: u32, _trailers: usize) -> Action {
-                with(|plugin| plugin.on_request_trailers(stream))
-            }
-
-            #[unsafe(no_mangle)]
-            extern "C" fn proxy_on_response_body(stream: u32, size: usize, _end: u32) -> Action {
-                with(|plugin| plugin.on_response_body(stream, size))
+                with(|plugin| plugin.on_request_trailers(stream)).unwrap_or_else(<$plugin>::refuse)
             }
         };
     };

@@ -8,6 +8,7 @@
 //! would stop every stream of the worker.
 //!
 //! The host's functions exist in WebAssembly only; the rest is tested natively.
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test may panic"))]
 #![cfg_attr(
     not(test),
     deny(
@@ -21,20 +22,29 @@
     )
 )]
 
-mod memory;
 pub mod pairs;
 mod plugin;
 mod status;
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", not(feature = "sdk")))]
 pub mod host;
+#[cfg(not(feature = "sdk"))]
+mod memory;
+#[cfg(all(target_arch = "wasm32", feature = "sdk"))]
+mod sdk;
 
+#[cfg(not(feature = "sdk"))]
 pub use memory::Received;
 pub use plugin::{Action, Plugin};
+#[cfg(all(target_arch = "wasm32", feature = "sdk"))]
+pub use sdk::{Received, host};
 pub use status::Status;
 
 /// What [`plugin!`] needs; not for use by hand.
 #[doc(hidden)]
 pub mod export {
+    #[cfg(not(feature = "sdk"))]
     pub use crate::memory::lend;
+    #[cfg(all(target_arch = "wasm32", feature = "sdk"))]
+    pub use crate::sdk::{begin, root};
 }

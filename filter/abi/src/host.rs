@@ -191,26 +191,27 @@ pub fn set_property(name: &str, value: &[u8]) -> Result<(), Status> {
     check(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
 }
 
-/// Answers instead of the upstream. With `grpc_status`, a request that is gRPC gets that, and `body` as its message.
+/// Answers instead of the upstream. A request that the host takes for gRPC gets `grpc_status` and `body` as its
+/// message, every other one `status`. `details`: what access logs have for why, without spaces.
 pub fn respond(
     status: u16,
+    details: &str,
     headers: &[(&str, &str)],
     body: &[u8],
-    grpc_status: Option<u32>,
+    grpc_status: u32,
 ) -> Result<(), Status> {
     let headers = pairs::encode(headers);
     // SAFETY: as above.
     check(unsafe {
         proxy_send_local_response(
             u32::from(status),
-            ptr::null(),
-            0,
+            details.as_ptr(),
+            details.len(),
             body.as_ptr(),
             body.len(),
             headers.as_ptr(),
             headers.len(),
-            // The ABI writes -1 for none.
-            grpc_status.unwrap_or(u32::MAX),
+            grpc_status,
         )
     })
 }

@@ -1,0 +1,40 @@
+//! The same with the filter on the `proxy-wasm` crate.
+
+#[path = "abi.rs"]
+mod abi;
+#[path = "hostile.rs"]
+mod hostile;
+#[path = "observed.rs"]
+mod observed;
+#[path = "readings.rs"]
+mod readings;
+#[path = "try_it.rs"]
+mod try_it;
+
+use std::path::PathBuf;
+
+use countersign_stack::artifacts::{self, Artifacts};
+use countersign_stack::stack::{Stack, State};
+use countersign_stack::tour;
+use tempfile::TempDir;
+
+use super::{raw, token};
+
+fn module() -> PathBuf {
+    artifacts::sdk_filter().unwrap()
+}
+
+fn artifacts() -> Artifacts {
+    Artifacts { filter: module(), ..Artifacts::provide().unwrap() }
+}
+
+async fn platform() -> (Stack, TempDir) {
+    super::start(artifacts()).await
+}
+
+#[tokio::test]
+async fn the_tour_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = tour::run(artifacts(), State::open(folder.path().join("up")).unwrap()).await.unwrap();
+    assert!(report.holds(), "{report}");
+}
