@@ -87,11 +87,7 @@ impl<'r> RequestView<'r> {
     /// header on a POST opens no WebSocket and must not open a rule that is meant for one.
     pub fn is_websocket(&self) -> bool {
         let upgrade = self.upgrade.single().is_some_and(|v| v.eq_ignore_ascii_case(b"websocket"));
-        upgrade
-            && self.method.single() == Some(b"GET")
-            && self.connection.single().is_some_and(|list| {
-                list.split(|b| *b == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-            })
+        upgrade && self.method.single() == Some(b"GET") && self.connection.single().is_some_and(names_upgrade)
     }
 
     /// The method, of a request that has one reading: its method is an upper-case word, it is for one host, and if it
@@ -116,10 +112,15 @@ impl<'r> RequestView<'r> {
         self.method.single().is_some_and(|method| method.len() > LONGEST_METHOD).then_some(b"INVALID")
     }
 
-    /// Whether this is a handshake that goes on with more in `Connection` than `Upgrade`. Of other requests Envoy removes
-    /// that header by itself.
+    /// Whether this asks for an upgrade, of whatever kind and however badly, with more in `Connection` than `Upgrade`. Of
+    /// other requests Envoy removes that header by itself.
     pub fn nominates_headers(&self) -> bool {
-        self.is_websocket() && !self.connection.single().is_some_and(|v| v.eq_ignore_ascii_case(b"upgrade"))
+        self.upgrade != Field::Absent
+            && match self.connection {
+                Field::Absent => false,
+                Field::One(list) => names_upgrade(list) && !list.eq_ignore_ascii_case(b"upgrade"),
+                Field::Several => true,
+            }
     }
 
     fn has_body(&self) -> bool {
@@ -134,6 +135,11 @@ impl<'r> RequestView<'r> {
             .and_then(|value| value.strip_prefix(b"application/grpc"))
             .is_some_and(|rest| matches!(rest, [] | [b'+', ..]))
     }
+}
+
+/// Whether `upgrade` is among the tokens of a `Connection` header.
+fn names_upgrade(list: &[u8]) -> bool {
+    list.split(|b| *b == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
 }
 
 /// Method names are compared with case (RFC 9110 §9.1), and all that are in use are upper case: a server that takes
@@ -222,6 +228,18 @@ mod tests {
         assert!(!RequestView::of(&[method, connection]).is_websocket());
         assert!(!RequestView::of(&[method, ("upgrade", "h2c"), connection]).is_websocket());
         assert!(!RequestView::of(&[method, upgrade, upgrade, connection]).is_websocket());
+    }
+
+    #[test]
+    fn an_upgrade_nominates_no_other_header() {
+        let nominates = |headers: &[(&str, &str)]| RequestView::of(headers).nominates_headers();
+        let upgrade = ("upgrade", "websocket");
+        assert!(nominates(&[upgrade, ("connection", "upgrade, x-user-id")]));
+        assert!(nominates(&[upgrade, upgrade, ("connection", "x-user-id,Upgrade")]));
+        assert!(nominates(&[upgrade, ("connection", "upgrade"), ("connection", "x-user-id")]));
+        assert!(!nominates(&[upgrade, ("connection", "Upgrade")]) && !nominates(&[upgrade]));
+        assert!(!nominates(&[upgrade, ("connection", "keep-alive")]), "it does not become one");
+        assert!(!nominates(&[("connection", "upgrade, x-user-id")]));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //!
 //! It stands in for Envoy by behaviour: header maps, shared data with compare-and-swap among several workers, HTTP
 //! calls that a test answers, metrics, logs, and a clock that a test moves. It never looks at which host calls are
-//! made, or in which order. A trap, or a call that runs away, panics the test.
+//! made, or in which order; it counts them, because each costs. A trap, or a call that runs away, panics the test.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

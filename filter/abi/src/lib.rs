@@ -8,6 +8,7 @@
 //! would stop every stream of the worker.
 //!
 //! The host's functions exist in WebAssembly only; the rest is tested natively.
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test may panic"))]
 #![cfg_attr(
     not(test),
     deny(

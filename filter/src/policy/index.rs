@@ -4,6 +4,7 @@
 //! path's beginnings, segment by segment, finds them all. What it finds is only a candidate.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use super::{PathMatch, Rule};
 
@@ -18,16 +19,14 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn new(rules: &[Rule]) -> Self {
-        let mut index = Self::default();
+        let mut by_path: BTreeMap<(usize, &str), Vec<usize>> = BTreeMap::new();
         for (position, rule) in rules.iter().enumerate() {
             let (PathMatch::Exact(path) | PathMatch::Prefix(path)) = &rule.matcher.path;
-            index.longest = index.longest.max(path.len());
-            match index.find(path.as_bytes()) {
-                Ok(at) => index.entries.get_mut(at).into_iter().for_each(|(_, rules)| rules.push(position)),
-                Err(at) => index.entries.insert(at, (path.clone(), vec![position])),
-            }
+            by_path.entry((path.len(), path)).or_default().push(position);
         }
-        index
+        let longest = by_path.last_key_value().map_or(0, |((length, _), _)| *length);
+        let entries = by_path.into_iter().map(|((_, path), rules)| (path.into(), rules)).collect();
+        Self { entries, longest }
     }
 
     /// Hands over the positions of all rules that could match, in lists that are ascending each.

@@ -1,6 +1,7 @@
 //! Ed25519 cases by number, honest and hostile, the same on every machine: what the native test and the
 //! module's test both decide on.
 #![allow(dead_code, unreachable_pub, reason = "each user takes its part")]
+#![allow(clippy::disallowed_methods, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
 
@@ -8,6 +9,7 @@ use countersign_claims::VerifyingKey;
 use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT as B, EIGHT_TORSION};
 use curve25519_dalek::edwards::EdwardsPoint;
 use curve25519_dalek::scalar::Scalar;
+use serde_json::Value;
 use sha2::{Digest, Sha512};
 
 /// How many cases to try: `COUNTERSIGN_CASES`, or as many as take a few seconds.
@@ -53,6 +55,47 @@ pub fn decisions() -> Vec<u8> {
         (false, _) => b'r',
     };
     (0..100 * Kind::ALL.len() as u64).map(decide).collect()
+}
+
+/// The same of the public vectors; `!` also where they want the other decision.
+pub fn decisions_on_public_vectors() -> Vec<u8> {
+    let read = |json: &str| serde_json::from_str::<Value>(json).unwrap();
+    let wycheproof = read(include_str!("../vectors/wycheproof_ed25519_test.json"));
+    let speccheck = read(include_str!("../vectors/ed25519_speccheck_cases.json"));
+    let mut decisions = Vec::new();
+    for group in wycheproof["testGroups"].as_array().unwrap() {
+        for test in group["tests"].as_array().unwrap() {
+            let valid = test["result"] == "valid";
+            decisions.push(decision([&group["publicKey"]["pk"], &test["msg"], &test["sig"]], valid));
+        }
+    }
+    for case in speccheck["cases"].as_array().unwrap() {
+        let valid = case["expected_strict"] == "accept";
+        decisions.push(decision([&case["pub_key"], &case["message"], &case["signature"]], valid));
+    }
+    decisions
+}
+
+fn decision(key_message_signature: [&Value; 3], wanted: bool) -> u8 {
+    let [key, message, signature] = key_message_signature.map(|hex| {
+        let hex = hex.as_str().unwrap();
+        (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect::<Vec<_>>()
+    });
+    let signature = <[u8; 64]>::try_from(signature).ok();
+    let key = <[u8; 32]>::try_from(key).ok().and_then(|key| VerifyingKey::from_bytes(&key).ok());
+    let (plain, by_table) = match (key, signature) {
+        (Some(key), Some(signature)) => {
+            let plain = key.verifies(&message, &signature);
+            key.prepare();
+            (plain, key.verifies(&message, &signature))
+        }
+        _ => (false, false),
+    };
+    match plain {
+        _ if plain != wanted || by_table != wanted => b'!',
+        true => b'a',
+        false => b'r',
+    }
 }
 
 pub struct Case {
@@ -109,12 +152,19 @@ const L: [u8; 32] = [
 pub fn case(number: u64) -> (Kind, Case) {
     let kinds = Kind::ALL.len() as u64;
     let kind = Kind::ALL[(number % kinds) as usize];
-    (kind, make(kind, &mut Dice { seed: number, drawn: 0 }))
+    let mut dice = Dice { seed: number, drawn: 0 };
+    let message = dice.message();
+    (kind, make(kind, message, &mut dice))
 }
 
-fn make(kind: Kind, dice: &mut Dice) -> Case {
+/// The same of a message that is given.
+pub fn case_with(number: u64, message: Vec<u8>) -> Case {
+    let kind = Kind::ALL[(number % Kind::ALL.len() as u64) as usize];
+    make(kind, message, &mut Dice { seed: number, drawn: 0 })
+}
+
+fn make(kind: Kind, message: Vec<u8>, dice: &mut Dice) -> Case {
     let secret = Secret::of(dice.below(SECRETS));
-    let message = dice.message();
     match kind {
         Kind::Honest => secret.sign(message, dice.scalar(), EIGHT_TORSION[0], EIGHT_TORSION[0]),
         Kind::Flipped => {

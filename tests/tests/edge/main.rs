@@ -3,10 +3,13 @@
 #![expect(clippy::duplicate_mod, reason = "what concerns the filter runs with both builds of it")]
 
 mod abi;
+mod browsers;
+mod guide;
 mod hostile;
 mod launcher;
 mod observed;
 mod raw;
+mod readings;
 mod sdk;
 mod try_it;
 

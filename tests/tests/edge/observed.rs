@@ -1,5 +1,6 @@
 //! What an operator sees of the edge: its metrics and its access log, and what must never stand there.
 
+use countersign_stack::stack::Stack;
 use serde_json::Value;
 
 use super::{platform, raw};
@@ -27,6 +28,88 @@ async fn a_refusal_shows_in_prometheus_and_in_the_access_log() {
         // Envoy tells its metrics and writes its log a moment later.
         assert!(tokio::time::Instant::now() < deadline, "{metrics}\n{log}");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    stack.stop().await.unwrap();
+}
+
+/// The entry in Envoy's log that has this in it. It is written a moment later.
+async fn logged(stack: &Stack, needle: &str) -> Value {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        let log = envoy_log(stack);
+        if let Some(line) = log.lines().find(|line| line.starts_with('{') && line.contains(needle)) {
+            return serde_json::from_str(line).unwrap();
+        }
+        assert!(tokio::time::Instant::now() < deadline, "no {needle} in {log}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+fn envoy_log(stack: &Stack) -> String {
+    let logs = stack.logs().unwrap();
+    logs.into_iter().find(|(path, _)| path.ends_with("envoy.log")).unwrap().1
+}
+
+#[tokio::test]
+async fn every_request_is_logged_with_its_rule_and_a_refusal_with_its_reason_in_the_details() {
+    let (stack, _folder) = platform().await;
+    let bearer = format!("authorization: Bearer {}", super::token(&stack, "ada@example.com").await);
+    for (path, status, rule, details) in [
+        ("/api/positions", 200, "backend", "via_upstream"),
+        ("/api/health", 200, "backend-health", "via_upstream"),
+        ("/v1/users/me", 200, "users", "via_upstream"),
+    ] {
+        raw::request(stack.ports.edge, b"GET", path.as_bytes(), &[bearer.as_bytes()]).await;
+        let entry = logged(&stack, &format!("{path:?}")).await;
+        assert_eq!(entry["status"], status, "{entry}");
+        assert_eq!((&entry["rule"], &entry["details"]), (&rule.into(), &details.into()), "{entry}");
+        assert!(entry["refused"].is_null(), "{entry}");
+    }
+    raw::request(stack.ports.edge, b"GET", b"/alerts/refused", &[]).await;
+    let entry = logged(&stack, "/alerts/refused").await;
+    assert_eq!(entry["details"], "countersign_denied{missing_token}", "{entry}");
+    assert_eq!(
+        (&entry["rule"], &entry["refused"]),
+        (&"alerts-read".into(), &"missing_token".into()),
+        "{entry}"
+    );
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_came_as_the_method_is_not_logged() {
+    let (stack, _folder) = platform().await;
+    let token = super::token(&stack, "ada@example.com").await;
+    for (path, size) in [("/as-method", token.len()), ("/short-method", 16)] {
+        let method = &token[..size];
+        let headers = [(":method", method), (":scheme", "http"), (":authority", "edge"), (":path", path)];
+        assert!(raw::http2(stack.ports.edge, &headers).await.contains("bad_request"));
+    }
+    assert_eq!(logged(&stack, "/as-method").await["method"], "INVALID");
+    // What Envoy answers by itself, ahead of the filter: a preflight.
+    let preflight: &[&[u8]] = &[b"origin: http://localhost:3000", b"access-control-request-method: GET"];
+    let path = format!("/api/{}", &token[..60]);
+    raw::request(stack.ports.edge, b"OPTIONS", path.as_bytes(), preflight).await;
+    let entry = logged(&stack, "\"status\":200").await;
+    assert!(entry.get("path").is_none() && entry.get("method").is_none(), "{entry}");
+    assert!(!envoy_log(&stack).contains("eyJ"), "{}", envoy_log(&stack));
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_log_tells_a_cluster_without_hosts_from_one_that_is_not_there() {
+    let (stack, _folder) = platform().await;
+    let plugin = std::fs::read_to_string(stack.state.plugin()).unwrap();
+    for (cluster, said) in
+        [("nowhere", "the cluster has no healthy host"), ("no-such-cluster", "there is no such cluster")]
+    {
+        let cluster = format!(r#""cluster": "{cluster}""#);
+        stack.state.install_plugin(&plugin.replace(r#""cluster": "issuer""#, &cluster)).unwrap();
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !envoy_log(&stack).contains(&format!("not taken: {said}")) {
+            assert!(tokio::time::Instant::now() < deadline, "{}", envoy_log(&stack));
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
     }
     stack.stop().await.unwrap();
 }

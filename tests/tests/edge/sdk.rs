@@ -2,10 +2,16 @@
 
 #[path = "abi.rs"]
 mod abi;
+#[path = "browsers.rs"]
+mod browsers;
+#[path = "guide.rs"]
+mod guide;
 #[path = "hostile.rs"]
 mod hostile;
 #[path = "observed.rs"]
 mod observed;
+#[path = "readings.rs"]
+mod readings;
 #[path = "try_it.rs"]
 mod try_it;
 

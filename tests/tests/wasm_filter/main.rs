@@ -11,6 +11,11 @@ mod keys;
 mod metrics;
 mod module;
 mod requests;
+mod signatures;
+mod sources;
+
+#[path = "../../../shared/tests/corpus/mod.rs"]
+mod corpus;
 
 use countersign_tests::host::{Issuer, Process, Worker, jwks};
 use serde_json::{Value, json};
