@@ -2,8 +2,8 @@
 //!
 //! Everything but `plugin` is free of the host: plain values in, plain values out, `now` as an argument. The
 //! way of a request is `RequestView` → `Target` → `Rule` → `Presented` → `Principal` → `Verdict`. Nothing here
-//! may panic on input, because a trap kills every stream of an Envoy worker: the lints below and `clippy.toml` forbid the
-//! calls that can, and `tests/tests/wasm_filter/fuzz.rs` looks for what they do not see.
+//! may panic on input, because a trap kills every stream of an Envoy worker: the lints below and `clippy.toml`
+//! forbid the calls that can, and `tests/tests/wasm_filter/fuzz.rs` looks for what they do not see.
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test may panic"))]
 #![cfg_attr(
     not(test),

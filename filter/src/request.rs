@@ -112,8 +112,8 @@ impl<'r> RequestView<'r> {
         self.method.single().is_some_and(|method| method.len() > LONGEST_METHOD).then_some(b"INVALID")
     }
 
-    /// Whether this asks for an upgrade, of whatever kind and however badly, with more in `Connection` than `Upgrade`. Of
-    /// other requests Envoy removes that header by itself.
+    /// Whether this asks for an upgrade, of whatever kind and however badly, with more in `Connection` than
+    /// `Upgrade`. Of other requests Envoy removes that header by itself.
     pub fn nominates_headers(&self) -> bool {
         self.upgrade != Field::Absent
             && match self.connection {

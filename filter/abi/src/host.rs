@@ -191,8 +191,8 @@ pub fn set_property(name: &str, value: &[u8]) -> Result<(), Status> {
     check(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
 }
 
-/// Answers instead of the upstream. A request that the host takes for gRPC gets `grpc_status` and `body` as its message,
-/// every other one `status`. `details`: what access logs have for why, without spaces.
+/// Answers instead of the upstream. A request that the host takes for gRPC gets `grpc_status` and `body` as its
+/// message, every other one `status`. `details`: what access logs have for why, without spaces.
 pub fn respond(
     status: u16,
     details: &str,

@@ -97,6 +97,16 @@ async fn a_token_that_came_as_the_method_is_not_logged() {
 }
 
 #[tokio::test]
+async fn a_request_that_cannot_be_read_is_logged_too() {
+    let (stack, _folder) = platform().await;
+    let answer = raw::send(stack.ports.edge, b"GET / HTTP/1.1\r\nno header\r\n\r\n").await;
+    assert_eq!(answer.status, 400, "{}", answer.text);
+    let entry = logged(&stack, "\"status\":400").await;
+    assert!(entry["path"].is_null() && entry["refused"].is_null(), "{entry}");
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn the_log_tells_a_cluster_without_hosts_from_one_that_is_not_there() {
     let (stack, _folder) = platform().await;
     let plugin = std::fs::read_to_string(stack.state.plugin()).unwrap();
