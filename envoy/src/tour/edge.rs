@@ -94,17 +94,17 @@ pub(super) async fn spoofed_identity_on_a_public_route(ada: &Visitor) -> Result<
 pub(super) async fn internal_routes(ada: &Visitor, login: &Login) -> Result<String> {
     let paths = ["/v1/internal/revocations", "/v1/internal/api-keys/exchange", "/metrics"];
     for path in paths {
-        ada.get(path).await?.refused(403, "no_rule")?;
-        ada.get_as(&login.access_token, path).await?.refused(403, "no_rule")?;
+        ada.get(path).await?.refused(404, "no_rule")?;
+        ada.get_as(&login.access_token, path).await?.refused(404, "no_rule")?;
     }
     ada.get_as(&login.access_token, "/api/..%2fv1/internal/revocations")
         .await?
         .refused(400, "ambiguous_path")?;
-    Ok(format!("{} and others: 403 no_rule, with and without a token", paths[0]))
+    Ok(format!("{} and others: 404 no_rule, with and without a token", paths[0]))
 }
 
 pub(super) async fn unknown_route(ada: &Visitor, login: &Login) -> Result<String> {
-    ada.get_as(&login.access_token, "/nothing/here").await?.refused(403, "no_rule")
+    ada.get_as(&login.access_token, "/nothing/here").await?.refused(404, "no_rule")
 }
 
 pub(super) async fn alerts_are_mine(ada: &Visitor, me: &Login, other: &Login) -> Result<String> {
