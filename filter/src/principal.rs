@@ -159,7 +159,8 @@ impl Principal {
 
     /// Heap memory held, in bytes, without the allocator's own.
     pub fn heap_bytes(&self) -> usize {
-        self.text.len().saturating_add(2 * size_of::<usize>())
+        const COUNTED: usize = 2 * size_of::<usize>();
+        self.text.len().saturating_add(COUNTED)
     }
 
     fn parts(&self) -> &[u8] {

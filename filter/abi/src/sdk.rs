@@ -34,8 +34,9 @@ struct Shared<P> {
 
 /// What the SDK calls for each configuration. For use by [`plugin!`](crate::plugin).
 pub fn root<P: Plugin + 'static>(context: u32, plugin: &Rc<RefCell<P>>) -> Box<dyn RootContext> {
-    plugin.borrow_mut().on_context_create(context, None);
-    Box::new(Shared { context, plugin: Rc::clone(plugin) })
+    let shared = Shared { context, plugin: Rc::clone(plugin) };
+    shared.with(|plugin| plugin.on_context_create(context, None));
+    Box::new(shared)
 }
 
 /// Tells the SDK how a configuration begins.
@@ -43,23 +44,37 @@ pub fn begin(root: NewRootContext) {
     proxy_wasm::set_root_context(root);
 }
 
+impl<P: Plugin> Shared<P> {
+    /// `None` if the plugin is busy. The SDK sees to it that it is not, by trapping.
+    fn with<T>(&self, callback: impl FnOnce(&mut P) -> T) -> Option<T> {
+        self.plugin.try_borrow_mut().ok().map(|mut plugin| callback(&mut plugin))
+    }
+
+    fn decide(&self, callback: impl FnOnce(&mut P) -> Action) -> SdkAction {
+        match self.with(callback).unwrap_or_else(P::refuse) {
+            Action::Continue => SdkAction::Continue,
+            Action::Pause => SdkAction::Pause,
+        }
+    }
+}
+
 impl<P: Plugin + 'static> Context for Shared<P> {
     fn on_http_call_response(&mut self, call: u32, _headers: usize, body_size: usize, _trailers: usize) {
-        self.plugin.borrow_mut().on_http_call_response(self.context, call, body_size);
+        self.with(|plugin| plugin.on_http_call_response(self.context, call, body_size));
     }
 }
 
 impl<P: Plugin + 'static> RootContext for Shared<P> {
     fn on_vm_start(&mut self, _size: usize) -> bool {
-        self.plugin.borrow_mut().on_vm_start(self.context)
+        self.with(|plugin| plugin.on_vm_start(self.context)).unwrap_or(false)
     }
 
     fn on_configure(&mut self, size: usize) -> bool {
-        self.plugin.borrow_mut().on_configure(self.context, size)
+        self.with(|plugin| plugin.on_configure(self.context, size)).unwrap_or(false)
     }
 
     fn on_tick(&mut self) {
-        self.plugin.borrow_mut().on_tick(self.context);
+        self.with(|plugin| plugin.on_tick(self.context));
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -67,25 +82,18 @@ impl<P: Plugin + 'static> RootContext for Shared<P> {
     }
 
     fn create_http_context(&self, stream: u32) -> Option<Box<dyn HttpContext>> {
-        self.plugin.borrow_mut().on_context_create(stream, Some(self.context));
+        self.with(|plugin| plugin.on_context_create(stream, Some(self.context)));
         Some(Box::new(Self { context: stream, plugin: Rc::clone(&self.plugin) }))
     }
 }
 
 impl<P: Plugin + 'static> HttpContext for Shared<P> {
     fn on_http_request_headers(&mut self, _headers: usize, _end: bool) -> SdkAction {
-        said(self.plugin.borrow_mut().on_request_headers(self.context))
+        self.decide(|plugin| plugin.on_request_headers(self.context))
     }
 
     fn on_http_request_trailers(&mut self, _trailers: usize) -> SdkAction {
-        said(self.plugin.borrow_mut().on_request_trailers(self.context))
-    }
-}
-
-fn said(action: Action) -> SdkAction {
-    match action {
-        Action::Continue => SdkAction::Continue,
-        Action::Pause => SdkAction::Pause,
+        self.decide(|plugin| plugin.on_request_trailers(self.context))
     }
 }
 

@@ -2,6 +2,10 @@
 
 #[path = "abi.rs"]
 mod abi;
+#[path = "browsers.rs"]
+mod browsers;
+#[path = "guide.rs"]
+mod guide;
 #[path = "hostile.rs"]
 mod hostile;
 #[path = "observed.rs"]
