@@ -53,7 +53,9 @@ async fn what_follows_a_commit_happens_once_and_never_without_it() {
         let happened = Arc::clone(&happened);
         app.app.db.write(async move |tx| {
             let happened = Arc::clone(&happened);
-            tx.after_commit(move || drop(happened.fetch_add(1, Ordering::SeqCst)));
+            tx.after_commit(move || {
+                let _ = happened.fetch_add(1, Ordering::SeqCst);
+            });
             if n == 7 { note(tx, "revocations").await } else { Ok(()) }
         })
     });
