@@ -66,8 +66,11 @@ pub fn sdk_filter() -> Result<PathBuf> {
     tools::wasm_target()?;
     let target = ["--target", tools::WASM_TARGET, "--profile", "wasm-sdk"];
     let package = ["--package", "countersign-filter", "--lib", "--features", "sdk"];
-    let linked =
-        build("the filter on the SDK", &[&package[..], &target[..]].concat(), "wasm32-wasip1/wasm-sdk/countersign_filter.wasm")?;
+    let linked = build(
+        "the filter on the SDK",
+        &[&package[..], &target[..]].concat(),
+        "wasm32-wasip1/wasm-sdk/countersign_filter.wasm",
+    )?;
     let module = exports::only(&fs::read(&linked)?, |name| SDK_EXPORTS.contains(&name))
         .with_context(|| linked.display().to_string())?;
     let file = linked.with_file_name("countersign_filter_sdk.wasm");

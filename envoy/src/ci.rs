@@ -42,7 +42,9 @@ async fn every_step(steps: &mut Steps) -> Result<()> {
     let in_wasm = ["clippy", "--locked", "--lib", "--target", WASM_TARGET, "--profile", "wasm"];
     let packages = ["countersign-filter", "countersign-proxy-abi", "countersign-claims"];
     let packages: Vec<_> = packages.iter().flat_map(|package| ["--package", package]).collect();
-    for (name, features) in [("clippy for wasm", ""), ("clippy for wasm, on the SDK", "countersign-filter/sdk")] {
+    for (name, features) in
+        [("clippy for wasm", ""), ("clippy for wasm, on the SDK", "countersign-filter/sdk")]
+    {
         let lint = [&in_wasm[..], &packages, &["--features", features], &strict].concat();
         steps.run(name, cargo(&lint)).await?;
     }

@@ -9,6 +9,7 @@ use countersign_claims::Verifier;
 use crate::ambient::{Clock, Ids};
 use crate::config::{Roles, Settings};
 use crate::db::{Db, Readiness};
+use crate::login;
 use crate::metrics::{Live, Metrics};
 use crate::passwords::{Cost, HashError, Hasher, Policy};
 use crate::secrets::Ring;
@@ -17,7 +18,6 @@ use crate::sessions::{self, Callers, RefreshCookie};
 use crate::tokens::http::Published;
 use crate::tokens::{LiveKeys, Minter};
 use crate::web::{self, CookieRules, Origins, TrustedProxies};
-use crate::login;
 
 /// Cheap to clone.
 #[derive(Debug, Clone, FromRef)]
@@ -83,7 +83,11 @@ impl App {
             refreshes.register(registry);
             hasher.register(registry);
             db.register(registry);
-            registry.register_collector(Box::new(Live { keys: Arc::clone(&keys), clock: clock.clone(), restarts }));
+            registry.register_collector(Box::new(Live {
+                keys: Arc::clone(&keys),
+                clock: clock.clone(),
+                restarts,
+            }));
         });
         Ok(Self {
             readiness: Readiness::new(db.clone(), &settings.database.url),

@@ -67,7 +67,12 @@ impl Supervisor {
                     return;
                 }
                 let panicked = ended.is_err();
-                tracing::error!(event = "task_ended", task = name, panicked, "a task ended and is started again");
+                tracing::error!(
+                    event = "task_ended",
+                    task = name,
+                    panicked,
+                    "a task ended and is started again"
+                );
                 restarts.fetch_add(1, Ordering::Relaxed);
                 if !stop.pause(PAUSE).await {
                     return;

@@ -53,9 +53,10 @@ pub fn public(app: App) -> Router {
     let cors = app.origins.cors();
     let around = |routes, limits| web::around(routes, limits, app.ids.clone(), app.requests.clone());
     let unknown = Router::new().fallback(web::not_found);
-    let routes = around(api.method_not_allowed_fallback(web::method_not_allowed), within(app.grants.rules.grace))
-        .merge(around(pages, PAGES))
-        .merge(around(unknown, API));
+    let routes =
+        around(api.method_not_allowed_fallback(web::method_not_allowed), within(app.grants.rules.grace))
+            .merge(around(pages, PAGES))
+            .merge(around(unknown, API));
     // Outside of everything, because a browser must be told of refusals, too.
     routes.layer(cors).with_state(app)
 }

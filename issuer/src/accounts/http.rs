@@ -138,9 +138,8 @@ async fn change_me(
     let phone = body.phone.map(|phone| parse_phone(phone.as_deref().unwrap_or_default())).transpose();
     let phone = check.field("phone", phone);
     let (Some(name), Some(phone)) = (name, phone) else { return Err(check.refusal()) };
-    let changed = db.write(async move |tx| {
-        store::update_profile(tx, &id, name.as_ref(), phone.as_ref()).await
-    });
+    let changed =
+        db.write(async move |tx| store::update_profile(tx, &id, name.as_ref(), phone.as_ref()).await);
     let user = changed.await?.ok_or_else(|| Problem::new(Reason::NotFound))?;
     Ok(Json(UserBody::new(user, &roles)))
 }

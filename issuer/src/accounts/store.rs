@@ -106,10 +106,13 @@ pub async fn find_for_login<'e>(
 /// # Errors
 /// Those of the database.
 pub async fn list<'e>(source: impl Source<'e>) -> Result<Vec<User>, Error> {
-    let rows: Vec<Row> =
-        sqlx::query_as(concat!("SELECT ", user_columns!(), " FROM users ORDER BY users.created_at, users.id"))
-            .fetch_all(source)
-            .await?;
+    let rows: Vec<Row> = sqlx::query_as(concat!(
+        "SELECT ",
+        user_columns!(),
+        " FROM users ORDER BY users.created_at, users.id"
+    ))
+    .fetch_all(source)
+    .await?;
     Ok(rows.into_iter().map(User::from).collect())
 }
 

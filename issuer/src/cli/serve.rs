@@ -56,12 +56,7 @@ pub(super) fn run(config: &Path) -> anyhow::Result<()> {
     runtime.block_on(serve(settings, env, keys, ids))
 }
 
-async fn serve(
-    settings: Settings,
-    env: Vec<(String, String)>,
-    keys: KeySet,
-    ids: Ids,
-) -> anyhow::Result<()> {
+async fn serve(settings: Settings, env: Vec<(String, String)>, keys: KeySet, ids: Ids) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot hear SIGINT")?;
     // Heard only so that it does not kill: past `ulimit -f`, a write then fails as on a full disk.

@@ -116,7 +116,10 @@ fn asked_password() -> anyhow::Result<Password> {
 }
 
 /// Opens the database, works with it, and closes it.
-async fn with_db<T>(settings: &Settings, work: impl AsyncFnOnce(&Db) -> anyhow::Result<T>) -> anyhow::Result<T> {
+async fn with_db<T>(
+    settings: &Settings,
+    work: impl AsyncFnOnce(&Db) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let db = db::open(&settings.database, Schema::Expect, &Ids::system()).await?;
     let result = work(&db).await;
     db.close().await;

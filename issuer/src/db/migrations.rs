@@ -1,8 +1,8 @@
 //! Which migrations the database has had. Both backends get the same ones under the same numbers; only the type of
 //! binary columns differs.
 
-use sqlx::{AnyConnection, AssertSqlSafe, SqlSafeStr as _};
 use sqlx::migrate::{AppliedMigration, Migrate as _, MigrateError, Migration, Migrator};
+use sqlx::{AnyConnection, AssertSqlSafe, SqlSafeStr as _};
 
 use super::Backend;
 

@@ -54,7 +54,9 @@ pub async fn open(database: &Database, schema: Schema, ids: &Ids) -> Result<Db, 
         Schema::Migrate => migrate(database).await?,
         Schema::Expect => match pending_migrations(database).await? {
             Some(0) => {}
-            Some(_) => return Err(OpenError::new(url, "it is not up to date; `countersign migrate` does that")),
+            Some(_) => {
+                return Err(OpenError::new(url, "it is not up to date; `countersign migrate` does that"));
+            }
             None => return Err(OpenError::new(url, "it does not exist; `countersign migrate` creates it")),
         },
     }
@@ -64,14 +66,20 @@ pub async fn open(database: &Database, schema: Schema, ids: &Ids) -> Result<Db, 
     let (backend, address) = (backend(url), address(url, "rw"));
     let (reads, writes) = match backend {
         Backend::Sqlite => {
-            let prepare = { let address = address.clone(); move || async move { connect(&address, backend).await } };
+            let prepare = {
+                let address = address.clone();
+                move || async move { connect(&address, backend).await }
+            };
             let writes = writer::start(desk, prepare, writer::one_writer).await;
             (pool(&address, backend, SQLITE_READERS).await, writes)
         }
         Backend::Postgres => {
             // Half for reading, half for writing.
             let half = (database.max_connections / 2).max(1);
-            let prepare = { let address = address.clone(); move || async move { pool(&address, backend, half).await } };
+            let prepare = {
+                let address = address.clone();
+                move || async move { pool(&address, backend, half).await }
+            };
             let writes = writer::start(desk, prepare, writer::many_writers).await;
             (pool(&address, backend, half).await, writes)
         }
@@ -90,7 +98,9 @@ pub async fn open(database: &Database, schema: Schema, ids: &Ids) -> Result<Db, 
 pub async fn migrate(database: &Database) -> Result<(), OpenError> {
     let url = &database.url;
     let _alone = match url {
-        DatabaseUrl::Sqlite { file } => Some(lock_and_create(file).map_err(|error| OpenError::new(url, error))?),
+        DatabaseUrl::Sqlite { file } => {
+            Some(lock_and_create(file).map_err(|error| OpenError::new(url, error))?)
+        }
         DatabaseUrl::Postgres(_) => None,
     };
     let mut connection = first(url, "rw").await?;

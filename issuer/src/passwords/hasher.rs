@@ -227,8 +227,8 @@ pub fn available_memory_kib() -> Option<u64> {
 mod tests {
     use std::io::Write;
     use std::panic::resume_unwind;
-    use std::sync::{Arc, Mutex};
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
 
     use super::*;
 

@@ -13,9 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::grant::{Delivery, Grants, TokenBody};
-use super::{
-    Caller, Callers, Forged, Metrics, Outcome, RefreshToken, Refusal, SessionId, ending, store,
-};
+use super::{Caller, Callers, Forged, Metrics, Outcome, RefreshToken, Refusal, SessionId, ending, store};
 use crate::ambient::Clock;
 use crate::audit::{self, Kind, Origin};
 use crate::db::Db;
@@ -31,7 +29,11 @@ where
     TrustedProxies: FromRef<S>,
     Metrics: FromRef<S>,
 {
-    OpenApiRouter::new().routes(routes!(refresh)).routes(routes!(logout)).routes(routes!(list)).routes(routes!(end))
+    OpenApiRouter::new()
+        .routes(routes!(refresh))
+        .routes(routes!(logout))
+        .routes(routes!(list))
+        .routes(routes!(end))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -59,7 +61,10 @@ fn presented(
     headers: &HeaderMap,
     body: Option<String>,
 ) -> Result<(RefreshToken, Carrier), Problem> {
-    let (text, carrier) = match (body, grants.cookie.get(headers).map_err(|reject| Problem::from(reject).as_invalid_grant())?) {
+    let (text, carrier) = match (
+        body,
+        grants.cookie.get(headers).map_err(|reject| Problem::from(reject).as_invalid_grant())?,
+    ) {
         (Some(body), Some(cookie)) if body != cookie => {
             return Err(Problem::from(Reject::AmbiguousCredentials).as_invalid_grant());
         }
@@ -278,8 +283,7 @@ async fn end(
     let id = id.ok().and_then(|Path(id)| SessionId::parse(&id)).ok_or_else(none)?;
     let origin = Origin::request(audit::Actor::User(user_id.clone()), &client);
     let rules = grants.rules;
-    let ended = db.write(async move |tx| {
-        ending::end_one(tx, &user_id, &id, Kind::SessionEnded, &origin, rules).await
-    });
+    let ended = db
+        .write(async move |tx| ending::end_one(tx, &user_id, &id, Kind::SessionEnded, &origin, rules).await);
     if ended.await? { Ok(StatusCode::NO_CONTENT) } else { Err(none()) }
 }

@@ -27,8 +27,7 @@ impl RefreshCookie {
     /// # Errors
     /// [`Reject::AmbiguousCredentials`] if several are ours: whoever planted the other one must not choose.
     pub fn get<'h>(&self, headers: &'h HeaderMap) -> Result<Option<&'h str>, Reject> {
-        let tokens: BTreeSet<&str> =
-            cookie_values(headers, NAME).filter(|value| !value.is_empty()).collect();
+        let tokens: BTreeSet<&str> = cookie_values(headers, NAME).filter(|value| !value.is_empty()).collect();
         let mut ours = tokens.iter().filter(|token| RefreshToken::verify(token, &self.ring).is_ok());
         match (ours.next(), ours.next()) {
             (Some(_), Some(_)) => Err(Reject::AmbiguousCredentials),

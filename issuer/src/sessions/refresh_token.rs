@@ -59,7 +59,8 @@ mod tests {
     use super::*;
 
     fn ring(secrets: &[u8]) -> Ring {
-        let text: Vec<String> = secrets.iter().map(|n| format!("secret number {n} of these tests only")).collect();
+        let text: Vec<String> =
+            secrets.iter().map(|n| format!("secret number {n} of these tests only")).collect();
         Ring::of(&text)
     }
 
@@ -68,7 +69,10 @@ mod tests {
     }
 
     fn token() -> RefreshToken {
-        RefreshToken { session_id: SessionId::parse("01940000-0000-7000-8000-000000000001").unwrap(), counter: 41 }
+        RefreshToken {
+            session_id: SessionId::parse("01940000-0000-7000-8000-000000000001").unwrap(),
+            counter: 41,
+        }
     }
 
     #[test]

@@ -121,11 +121,7 @@ pub async fn create(tx: &mut Tx<'_>, new: &NewSession, rules: Rules) -> Result<S
 ///
 /// # Errors
 /// Those of the database.
-pub async fn rotate_refresh(
-    tx: &mut Tx<'_>,
-    token: &RefreshToken,
-    rules: Rules,
-) -> Result<Outcome, Error> {
+pub async fn rotate_refresh(tx: &mut Tx<'_>, token: &RefreshToken, rules: Rules) -> Result<Outcome, Error> {
     let now = tx.now();
     // All rows are fetched, though there is at most one: only then is the statement done.
     let rotated: Vec<Row> = sqlx::query_as(concat!(

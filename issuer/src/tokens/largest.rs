@@ -3,8 +3,8 @@
 use countersign_claims::{MAX_TOKEN_BYTES, SigningKey, mint};
 use uuid::Uuid;
 
-use super::minter::Rules;
 use super::Bearer;
+use super::minter::Rules;
 use crate::accounts::{Email, Name, User, UserId};
 use crate::ambient::UnixTime;
 use crate::config::{Finding, LONGEST_KID, Settings};

@@ -23,7 +23,13 @@ pub fn values<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = &'
 impl CookieRules {
     /// A cookie out of the reach of scripts, sent below `path` only and never on behalf of another site. `max_age` is
     /// in seconds; without it the cookie ends with the browser's session.
-    pub fn set(self, name: &'static str, path: &'static str, value: &str, max_age: Option<i64>) -> HeaderValue {
+    pub fn set(
+        self,
+        name: &'static str,
+        path: &'static str,
+        value: &str,
+        max_age: Option<i64>,
+    ) -> HeaderValue {
         let mut cookie = Cookie::build((name, value.to_owned()))
             .path(path)
             .http_only(true)
@@ -49,7 +55,11 @@ mod tests {
     #[test]
     fn a_cookie_is_found_among_any_others() {
         let mut headers = HeaderMap::new();
-        for line in [&b"nick=J\xfcrgen; token=one"[..], "nick=Jürgen;token=two ; x".as_bytes(), b"token=\xff; Token=no"] {
+        for line in [
+            &b"nick=J\xfcrgen; token=one"[..],
+            "nick=Jürgen;token=two ; x".as_bytes(),
+            b"token=\xff; Token=no",
+        ] {
             headers.append(COOKIE, HeaderValue::from_bytes(line).unwrap());
         }
         assert_eq!(values(&headers, "token").collect::<Vec<_>>(), ["one", "two"]);

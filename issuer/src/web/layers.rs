@@ -136,7 +136,8 @@ fn trace_id(headers: &HeaderMap) -> Option<&str> {
         text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     };
     let set = |text: &str| text.bytes().any(|b| b != b'0');
-    let sound = version == "00" && hex(trace, 32) && set(trace) && hex(parent, 16) && set(parent) && hex(flags, 2);
+    let sound =
+        version == "00" && hex(trace, 32) && set(trace) && hex(parent, 16) && set(parent) && hex(flags, 2);
     sound.then_some(trace)
 }
 

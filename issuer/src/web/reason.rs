@@ -77,9 +77,7 @@ impl Reason {
             Self::BodyTooLarge => {
                 text(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is larger than 64 KiB")
             }
-            Self::BodyUnreadable => {
-                text(StatusCode::BAD_REQUEST, "body_unreadable", "The body ended early")
-            }
+            Self::BodyUnreadable => text(StatusCode::BAD_REQUEST, "body_unreadable", "The body ended early"),
             Self::Busy => text(StatusCode::SERVICE_UNAVAILABLE, "busy", "The service is busy; try again"),
             Self::CrossSite => text(StatusCode::FORBIDDEN, "cross_site", DENIED),
             Self::EmailTaken => {
@@ -111,9 +109,7 @@ impl Reason {
             Self::RefreshReused => text(StatusCode::BAD_REQUEST, "refresh_reused", AGAIN),
             Self::SessionExpired => text(StatusCode::BAD_REQUEST, "session_expired", AGAIN),
             Self::SessionRevoked => text(StatusCode::BAD_REQUEST, "session_revoked", AGAIN),
-            Self::Timeout => {
-                text(StatusCode::REQUEST_TIMEOUT, "timeout", "The body did not arrive in time")
-            }
+            Self::Timeout => text(StatusCode::REQUEST_TIMEOUT, "timeout", "The body did not arrive in time"),
             Self::UnsupportedMediaType => text(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",

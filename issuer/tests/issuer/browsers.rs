@@ -53,7 +53,8 @@ async fn a_page_gets_the_refresh_token_in_the_body_only_if_it_asks() {
     assert!(answer.json().get("refresh_token").is_none());
     let cookie = answer.set_cookie().unwrap().0;
     assert!(page(asking).await.json()["refresh_token"].is_string());
-    let refresh = |body| app.post("/v1/auth/refresh", body).cookie(&cookie).header("sec-fetch-site", "same-origin");
+    let refresh =
+        |body| app.post("/v1/auth/refresh", body).cookie(&cookie).header("sec-fetch-site", "same-origin");
     assert!(refresh(json!({})).await.expect(StatusCode::OK).json().get("refresh_token").is_none());
     let body = refresh(json!({"refresh_token_in_body": true})).await.expect(StatusCode::OK).json();
     assert!(body["refresh_token"].is_string());
@@ -64,7 +65,8 @@ async fn a_page_gets_the_refresh_token_in_the_body_only_if_it_asks() {
 #[tokio::test]
 async fn listed_origins_may_read_answers_and_refusals_and_no_others() {
     let app = TestApp::with(APP, |_| ()).await;
-    let asked = app.get("/v1/users/me").header("origin", "https://app.example").await.refused(401, "missing_token");
+    let asked =
+        app.get("/v1/users/me").header("origin", "https://app.example").await.refused(401, "missing_token");
     assert_eq!(asked.header("access-control-allow-origin"), "https://app.example");
     assert_eq!(asked.header("access-control-allow-credentials"), "true");
     assert!(asked.header("access-control-expose-headers").contains("www-authenticate"));

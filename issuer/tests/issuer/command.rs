@@ -44,14 +44,9 @@ fn fails(folder: &Folder, arguments: &[&str], expected: &str) {
     assert!(!ran.err.contains("panicked") && !ran.err.contains("backtrace"), "{}", ran.err);
 }
 
-/// The key of the stage's folder signs in a far future for the real clock of these tests; make it sign now, and
-/// listen where nobody else does.
+/// Most of these tests are about files, the database's among them.
 fn folder() -> Folder {
-    let folder = Folder::new("");
-    let text = std::fs::read_to_string(folder.config()).unwrap();
-    let text = text.replace("2026-11-19T12:00:00Z", "2020-01-01T00:00:00Z");
-    folder.write("countersign.toml", &text.replace("[server]", "[internal]\nlisten = \"127.0.0.1:0\"\n[server]\nlisten = \"127.0.0.1:0\""));
-    folder
+    Folder::on_a_file().for_a_process()
 }
 
 #[test]
@@ -193,7 +188,10 @@ fn serve_refuses_what_check_refuses() {
             good.replace("[secrets]", &format!("[roles]\nking = [\"{}\"]\n[secrets]", "x".repeat(6000))),
             "roles: someone with every role can get a token of ",
         ),
-        (good.replace("[server]\nlisten = \"127.0.0.1:0\"", "[server]\nlisten = \"203.0.113.1:1\""), "cannot listen on 203.0.113.1:1"),
+        (
+            good.replace("[server]\nlisten = \"127.0.0.1:0\"", "[server]\nlisten = \"203.0.113.1:1\""),
+            "cannot listen on 203.0.113.1:1",
+        ),
     ] {
         folder.write("countersign.toml", &text);
         fails(&folder, &["serve"], expected);
@@ -215,7 +213,7 @@ fn a_database_file_is_for_its_owner_only_whatever_the_umask() {
 
 #[test]
 fn of_several_starters_one_migrates_and_the_others_wait() {
-    let folder = folder();
+    let folder = Folder::new("").for_a_process();
     let start = || countersign(&folder.config()).arg("migrate").stderr(Stdio::piped()).spawn().unwrap();
     let starters: Vec<_> = (0..4).map(|_| start()).collect();
     for starter in starters {
@@ -252,7 +250,8 @@ fn an_occupied_port_is_one_line() {
     let address = taken.local_addr().unwrap();
     let text = std::fs::read_to_string(folder.config()).unwrap();
     for section in ["[server]", "[internal]"] {
-        let (free, bound) = (format!("{section}\nlisten = \"127.0.0.1:0\""), format!("{section}\nlisten = \"{address}\""));
+        let (free, bound) =
+            (format!("{section}\nlisten = \"127.0.0.1:0\""), format!("{section}\nlisten = \"{address}\""));
         folder.write("countersign.toml", &text.replace(&free, &bound));
         fails(&folder, &["serve"], &format!("cannot listen on {address}: Address already in use"));
     }

@@ -37,7 +37,9 @@ fn named() -> BTreeMap<PathBuf, (String, Vec<String>)> {
                     let list = list.split("};").next().unwrap();
                     names.extend(list.split(',').map(|name| name.trim().to_owned()));
                 }
-                None => names.push(rest.split(|c: char| c == ';' || c.is_whitespace()).next().unwrap().to_owned()),
+                None => {
+                    names.push(rest.split(|c: char| c == ';' || c.is_whitespace()).next().unwrap().to_owned())
+                }
             }
         }
         (path, (own, names.into_iter().filter(|name| !name.is_empty()).collect()))
@@ -54,7 +56,9 @@ fn every_module_stands_on_one_floor() {
     for (path, (own, names)) in named() {
         let known = |name: &str| TOP.contains(&name) || ROOMS.contains(&name) || WALLS.contains(&name);
         assert!(known(&own) || own == "lib", "{}", path.display());
-        for name in names.iter().map(|name| first(name)).filter(|name| name.starts_with(|c: char| c.is_lowercase())) {
+        for name in
+            names.iter().map(|name| first(name)).filter(|name| name.starts_with(|c: char| c.is_lowercase()))
+        {
             assert!(known(name), "{} names {name}", path.display());
         }
     }

@@ -188,8 +188,7 @@ async fn a_key_in_force_leaves_only_by_being_revoked_or_retired() {
 async fn other_changes_wait_for_a_restart_and_are_named() {
     let app = TestApp::new().await;
     let text = std::fs::read_to_string(app.folder.config()).unwrap();
-    let text =
-        text.replace("[secrets]", "[tokens]\nissuer = \"other\"\naccess_lifetime = \"1h\"\n[secrets]");
+    let text = text.replace("[secrets]", "[tokens]\nissuer = \"other\"\naccess_lifetime = \"1h\"\n[secrets]");
     app.folder.write("countersign.toml", &format!("{text}{}", key_lines("two", NOON + 600)));
     assert_eq!(app.reloader().reload().unwrap().needs_restart, ["tokens"]);
     assert_eq!(published(&app).await, ["one", "two"]);
@@ -268,7 +267,8 @@ async fn health_is_alive_and_ready_is_able() {
 async fn what_cannot_be_written_is_not_ready() {
     let app = TestApp::with(ON_A_FILE, |_| ()).await;
     app.get("/readyz").await.expect(StatusCode::OK);
-    app.execute("CREATE TRIGGER full BEFORE UPDATE ON write_probe BEGIN SELECT RAISE(ABORT, 'full'); END").await;
+    app.execute("CREATE TRIGGER full BEFORE UPDATE ON write_probe BEGIN SELECT RAISE(ABORT, 'full'); END")
+        .await;
     // Probed every few seconds, however often it is asked.
     app.get("/readyz").await.expect(StatusCode::OK);
     app.pass(5);
@@ -301,8 +301,13 @@ fn watched() -> (Folder, Arc<LiveKeys>, Reloader) {
     let running = folder.settings();
     let lifetimes = Lifetimes::new(running.tokens.access_lifetime);
     let keys = Arc::new(LiveKeys::new(KeySet::load(&running, running.tokens.overlap(), NOON).0.unwrap()));
-    let reloader =
-        Reloader { running, env: Vec::new(), keys: Arc::clone(&keys), clock: Clock::manual(noon()), lifetimes };
+    let reloader = Reloader {
+        running,
+        env: Vec::new(),
+        keys: Arc::clone(&keys),
+        clock: Clock::manual(noon()),
+        lifetimes,
+    };
     (folder, keys, reloader)
 }
 

@@ -95,9 +95,7 @@ async fn missing_fields_are_named() {
 async fn a_password_is_hashed_again_when_the_cost_rises() {
     let app = TestApp::new().await;
     app.registered("ada@example.com").await;
-    let stored = async |app: &TestApp| -> String {
-        app.value("SELECT password_hash FROM users").await
-    };
+    let stored = async |app: &TestApp| -> String { app.value("SELECT password_hash FROM users").await };
     assert!(stored(&app).await.contains("m=16,t=1,p=1"));
     let app = app.restarted(|settings| settings.hashing.passes = 2).await;
     let wrong = json!({"email": "ada@example.com", "password": "wrong wrong wrong"});

@@ -28,10 +28,8 @@ fn every_setting_is_documented_and_every_documented_setting_exists() {
 #[test]
 fn the_example_is_a_configuration() {
     let example = README.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
-    let example = example.replace(
-        "current_file = \"current.secret\"",
-        "current = \"0123456789-0123456789-0123456789\"",
-    );
+    let example = example
+        .replace("current_file = \"current.secret\"", "current = \"0123456789-0123456789-0123456789\"");
     let loaded = config::parse("countersign.toml".as_ref(), &example, []);
     assert_eq!(loaded.findings, []);
     assert_eq!(loaded.settings.unwrap().keys.len(), 1);
@@ -41,7 +39,8 @@ fn the_example_is_a_configuration() {
 fn documented_calls() -> BTreeSet<String> {
     let cells = section("HTTP API").lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
     let calls = cells.filter_map(|cell| {
-        let (method, paths) = cell.split_once(' ').filter(|(method, _)| method.bytes().all(|b| b.is_ascii_uppercase()))?;
+        let (method, paths) =
+            cell.split_once(' ').filter(|(method, _)| method.bytes().all(|b| b.is_ascii_uppercase()))?;
         let quoted = paths.split('`').skip(1).step_by(2);
         Some(quoted.map(move |path| format!("{method} {path}")))
     });
@@ -51,7 +50,9 @@ fn documented_calls() -> BTreeSet<String> {
 #[test]
 fn every_call_is_documented_and_every_documented_call_exists() {
     let pages = ["GET /v1/openapi.json", "GET /docs", "GET /metrics"].map(str::to_owned);
-    let calls = crate::openapi::calls(&router::openapi()).into_iter().map(|(method, path)| format!("{method} {path}"));
+    let calls = crate::openapi::calls(&router::openapi())
+        .into_iter()
+        .map(|(method, path)| format!("{method} {path}"));
     assert_eq!(documented_calls(), calls.chain(pages).collect::<BTreeSet<_>>());
 }
 

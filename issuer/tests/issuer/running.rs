@@ -23,15 +23,12 @@ struct Running {
 
 impl Running {
     fn start() -> Self {
-        Self::start_as(|command| command)
+        Self::start_as(Folder::new(""), |command| command)
     }
 
     /// `prepare` may wrap the command in another.
-    fn start_as(prepare: impl FnOnce(Command) -> Command) -> Self {
-        let folder = Folder::new("");
-        let text = std::fs::read_to_string(folder.config()).unwrap();
-        let text = text.replace("2026-11-19T12:00:00Z", "2020-01-01T00:00:00Z");
-        folder.write("countersign.toml", &text.replace("[server]", "[internal]\nlisten = \"127.0.0.1:0\"\n[server]\nlisten = \"127.0.0.1:0\""));
+    fn start_as(folder: Folder, prepare: impl FnOnce(Command) -> Command) -> Self {
+        let folder = folder.for_a_process();
         let mut command = countersign(&folder.config());
         command.arg("serve");
         let mut child = prepare(command).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -60,12 +57,7 @@ impl Running {
     }
 
     fn send(&self, request: &str) -> String {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        send_to(self.address, request).unwrap()
     }
 
     fn get(&self, path: &str) -> String {
@@ -73,11 +65,7 @@ impl Running {
     }
 
     fn post(&self, path: &str, body: &Value) -> String {
-        let body = body.to_string();
-        let length = body.len();
-        self.send(&format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-        ))
+        post_to(self.address, path, body).unwrap()
     }
 
     fn signal(&self, name: &str) {
@@ -85,6 +73,24 @@ impl Running {
             Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
+}
+
+/// The whole answer; `None` if there is none.
+fn send_to(address: SocketAddr, request: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+fn post_to(address: SocketAddr, path: &str, body: &Value) -> Option<String> {
+    let body = body.to_string();
+    let length = body.len();
+    let head =
+        format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json");
+    send_to(address, &format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}"))
 }
 
 impl Drop for Running {
@@ -109,7 +115,7 @@ fn it_serves_and_stops_when_told_to() {
 #[test]
 fn a_limit_on_file_sizes_is_a_503_and_does_not_kill() {
     // In blocks of 512 bytes.
-    let issuer = Running::start_as(|serve| {
+    let issuer = Running::start_as(Folder::on_a_file(), |serve| {
         let mut limited = Command::new("sh");
         limited
             .args(["-c", "ulimit -f 400 && exec \"$0\" \"$@\""])
@@ -213,4 +219,57 @@ fn what_is_no_http_does_not_stop_it() {
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
     assert!(issuer.get("/healthz").contains("200 OK"));
+}
+
+#[test]
+fn a_log_that_nobody_reads_blocks_nobody() {
+    let folder = Folder::new("").for_a_process();
+    let mut command = countersign(&folder.config());
+    let mut child = command.arg("serve").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    // Read until it listens, and never again: the pipe takes 64 KiB.
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let listening =
+        lines.by_ref().map_while(Result::ok).find(|line| line.contains("\"event\":\"listening\""));
+    let listening: Value = serde_json::from_str(&listening.unwrap()).unwrap();
+    let address: SocketAddr = listening["address"].as_str().unwrap().parse().unwrap();
+    let issuer = Running { child, log: channel().1, address, folder };
+    for _ in 0..2_000 {
+        assert!(issuer.get("/healthz").starts_with("HTTP/1.1 200"));
+    }
+    drop(lines);
+}
+
+#[test]
+fn what_was_answered_is_there_after_a_kill_under_load() {
+    let mut issuer = Running::start();
+    let (answered, registered) = channel();
+    std::thread::scope(|threads| {
+        for thread in 0..4 {
+            let (answered, address) = (answered.clone(), issuer.address);
+            threads.spawn(move || {
+                for n in 0.. {
+                    let email = format!("{thread}-{n}@example.com");
+                    let body = json!({"email": email, "password": PASSWORD, "name": "Ada"});
+                    match post_to(address, "/v1/auth/register", &body) {
+                        Some(answer) if answer.starts_with("HTTP/1.1 201") => answered.send(email).unwrap(),
+                        // Killed meanwhile.
+                        _ => return,
+                    }
+                }
+            });
+        }
+        for _ in 0..20 {
+            registered.recv_timeout(PATIENCE).unwrap();
+        }
+        issuer.child.kill().unwrap();
+    });
+    drop(answered);
+    let mut after: Vec<String> = registered.iter().collect();
+    issuer.child.wait().unwrap();
+    let list = countersign(&issuer.folder.config()).args(["users", "list"]).output().unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    // The first twenty were taken out while it ran.
+    assert!(list.lines().count() > 20, "{list}");
+    after.retain(|email| !list.contains(&format!(" {email} ")));
+    assert_eq!(after, Vec::<String>::new());
 }

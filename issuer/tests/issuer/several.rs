@@ -56,11 +56,13 @@ async fn a_login_under_way_does_not_outlive_what_ends_all_logins() {
     let ada = app.registered("ada@example.com").await;
     let email = Email::parse("ada@example.com").unwrap();
     // The password has been checked; what ends all logins comes before the session begins.
-    let checked = async || accounts::store::find_for_login(app.app.db.reads(), &email).await.unwrap().unwrap();
+    let checked =
+        async || accounts::store::find_for_login(app.app.db.reads(), &email).await.unwrap().unwrap();
     let begins = async |(user, credential): (accounts::User, accounts::Credential)| {
-        let claim = app.app.db.write(async move |tx| {
-            accounts::store::claim_login(tx, &user.id, credential.epoch).await
-        });
+        let claim = app
+            .app
+            .db
+            .write(async move |tx| accounts::store::claim_login(tx, &user.id, credential.epoch).await);
         claim.await.unwrap()
     };
     assert!(begins(checked().await).await);

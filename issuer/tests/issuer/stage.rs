@@ -78,19 +78,44 @@ pub(crate) struct Folder(pub(crate) TempDir);
 
 impl Folder {
     pub(crate) fn new(more: &str) -> Self {
+        if more.contains("[database]") {
+            Self::with(more)
+        } else {
+            Self::with(&format!("{}{more}", database()))
+        }
+    }
+
+    /// With SQLite's file, whatever the other tests run on.
+    pub(crate) fn on_a_file() -> Self {
+        Self::with("")
+    }
+
+    fn with(more: &str) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         folder.write("one.pem", &pem(1));
         folder.write("two.pem", &pem(2));
         folder.write("current.secret", "the secret of these tests only, and no other");
         let text = "[server]\npublic_url = \"https://trade.example\"\ntrusted_proxies = [\"127.0.0.1\"]\n\
                     [secrets]\ncurrent_file = \"current.secret\"\n";
-        let database = if more.contains("[database]") { String::new() } else { database() };
-        folder.write("countersign.toml", &format!("{text}{database}{more}{}", key_lines("one", NOON - 86_400)));
+        folder.write("countersign.toml", &format!("{text}{more}{}", key_lines("one", NOON - 86_400)));
         folder
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
+    }
+
+    /// For a process with the real clock: the key signs by now, and the ports are free ones.
+    #[must_use]
+    pub(crate) fn for_a_process(self) -> Self {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        let text = text.replace("2026-11-19T12:00:00Z", "2020-01-01T00:00:00Z");
+        let free = "listen = \"127.0.0.1:0\"\n";
+        self.write(
+            "countersign.toml",
+            &text.replace("[server]\n", &format!("[internal]\n{free}[server]\n{free}")),
+        );
+        self
     }
 
     pub(crate) fn config(&self) -> PathBuf {

@@ -37,7 +37,10 @@ async fn work_that_fails_or_panics_leaves_nothing_and_harms_nobody_in_its_commit
     let results = join_all(works).await;
     for (n, result) in results.iter().enumerate() {
         match n % 4 {
-            0 => assert!(matches!(result, Err(Error::Constraint { on, .. }) if on.starts_with("counters")), "{n}: {result:?}"),
+            0 => assert!(
+                matches!(result, Err(Error::Constraint { on, .. }) if on.starts_with("counters")),
+                "{n}: {result:?}"
+            ),
             1 => assert!(matches!(result, Err(Error::Panicked)), "{n}: {result:?}"),
             _ => assert!(result.is_ok(), "{n}: {result:?}"),
         }
@@ -177,9 +180,11 @@ async fn what_changes_and_what_is_told_of_it_are_committed_together() {
     app.post("/v1/auth/logout", json!({"all_devices": true})).by(&ada).await.expect(StatusCode::NO_CONTENT);
     app.get("/v1/users/me").by(&other).await.refused(401, "revoked");
     assert_eq!(app.value::<i64>("SELECT COUNT(*) FROM revocations").await, 2);
-    let last = "SELECT MAX(sequence) - value FROM revocations, counters WHERE name = 'revocations' GROUP BY value";
+    let last =
+        "SELECT MAX(sequence) - value FROM revocations, counters WHERE name = 'revocations' GROUP BY value";
     assert_eq!(app.value::<i64>(last).await, 0);
-    let logouts = "SELECT COUNT(*) FROM audit_events WHERE type = 'logout' AND outcome = 'success' AND subject = actor";
+    let logouts =
+        "SELECT COUNT(*) FROM audit_events WHERE type = 'logout' AND outcome = 'success' AND subject = actor";
     assert_eq!(app.value::<i64>(logouts).await, 2);
 }
 

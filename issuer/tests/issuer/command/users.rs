@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
-use super::{Ran, countersign, fails, folder, ran, run};
+use super::{Ran, countersign, fails, ran, run};
 use crate::stage::{Folder, PASSWORD};
 
 fn run_with_password(folder: &Folder, arguments: &[&str], password: &str) -> Ran {
@@ -17,7 +17,7 @@ fn run_with_password(folder: &Folder, arguments: &[&str], password: &str) -> Ran
 
 #[test]
 fn users_are_made_listed_and_given_roles() {
-    let folder = folder();
+    let folder = Folder::new("").for_a_process();
     let create = [
         "users",
         "create",
@@ -46,11 +46,9 @@ fn users_are_made_listed_and_given_roles() {
         list.lines().nth(1).unwrap().contains("root@example.com") && list.contains("user,admin"),
         "{list}"
     );
-    for (command, outcome) in [
-        ("deactivate", "inactive"),
-        ("deactivate", "inactive already"),
-        ("activate", "active"),
-    ] {
+    for (command, outcome) in
+        [("deactivate", "inactive"), ("deactivate", "inactive already"), ("activate", "active")]
+    {
         let set = run(&folder, &["users", command, "ROOT@example.com"]);
         assert_eq!((set.code, set.out), (0, format!("root@example.com: {outcome}\n")), "{}", set.err);
     }
@@ -69,7 +67,7 @@ fn users_are_made_listed_and_given_roles() {
 
 #[test]
 fn users_are_held_to_the_rules_of_registration() {
-    let folder = folder();
+    let folder = Folder::new("").for_a_process();
     let create = |email, name, password| {
         let arguments = ["users", "create", "--email", email, "--name", name, "--password-stdin"];
         let ran = run_with_password(&folder, &arguments, password);
@@ -85,6 +83,6 @@ fn users_are_held_to_the_rules_of_registration() {
 
 #[test]
 fn no_argument_takes_a_password() {
-    let help = run(&folder(), &["users", "create", "--help"]).out;
+    let help = run(&Folder::on_a_file(), &["users", "create", "--help"]).out;
     assert!(help.contains("--password-stdin") && !help.contains("--password "), "{help}");
 }
