@@ -13,7 +13,6 @@ const WAITING: usize = 16 * 1024;
 
 /// Installs the subscriber for the rest of the process; the lines that wait are written when the guard is dropped. The
 /// level was checked with the configuration.
-#[must_use]
 pub fn install(log: &Log) -> WorkerGuard {
     let filter = EnvFilter::builder().parse_lossy(&log.level);
     let terminal = std::io::stderr().is_terminal();

@@ -13,7 +13,6 @@ use utoipa_axum::routes;
 
 use super::{Email, Name, NewUser, UserBody, UserId, parse_phone, store};
 use crate::access;
-use crate::ambient::Ids;
 use crate::audit::Kind;
 use crate::config::Roles;
 use crate::db::Db;
@@ -26,7 +25,6 @@ pub fn routes<S>() -> OpenApiRouter<S>
 where
     S: Clone + Send + Sync + 'static,
     Db: FromRef<S>,
-    Ids: FromRef<S>,
     Hasher: FromRef<S>,
     Policy: FromRef<S>,
     Grants: FromRef<S>,
@@ -65,7 +63,6 @@ struct RegisterBody {
 ))]
 async fn register(
     State(db): State<Db>,
-    State(ids): State<Ids>,
     State(hasher): State<Hasher>,
     State(policy): State<Policy>,
     State(grants): State<Grants>,
@@ -84,9 +81,9 @@ async fn register(
     // Only for what has passed so far: this is as costly as a login.
     let strength = hasher.check_strength(policy, body.password.clone(), email.clone(), name.clone()).await?;
     strength.map_err(|weak| Problem::invalid_field("password", weak))?;
-    let password_hash = hasher.hash(body.password, ids.entropy.bytes()).await?;
+    let password_hash = hasher.hash(body.password, grants.ids.entropy.bytes()).await?;
     let roles = vec![access::USER.to_owned()];
-    let new = NewUser { id: UserId::new(ids.uuid()), email, name, phone, password_hash, roles };
+    let new = NewUser { id: UserId::new(grants.ids.uuid()), email, name, phone, password_hash, roles };
     let signer = grants.signer()?;
     let opening = grants.opening(new.id.clone(), &client, &headers, false);
     let registered = db.write(async move |tx| {

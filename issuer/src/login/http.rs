@@ -11,7 +11,6 @@ use utoipa_axum::routes;
 use super::metrics::Word;
 use super::{Attempt, Metrics, attempt};
 use crate::accounts::{self, UserId};
-use crate::ambient::Ids;
 use crate::audit::{self, Event, Kind, Origin};
 use crate::db::Db;
 use crate::passwords::{Hasher, Password};
@@ -22,7 +21,6 @@ pub fn routes<S>() -> OpenApiRouter<S>
 where
     S: Clone + Send + Sync + 'static,
     Db: FromRef<S>,
-    Ids: FromRef<S>,
     Hasher: FromRef<S>,
     Grants: FromRef<S>,
     Metrics: FromRef<S>,
@@ -58,7 +56,6 @@ struct LoginBody {
 ))]
 async fn login(
     State(db): State<Db>,
-    State(ids): State<Ids>,
     State(hasher): State<Hasher>,
     State(grants): State<Grants>,
     State(metrics): State<Metrics>,
@@ -71,7 +68,7 @@ async fn login(
     let email = check.field("email", given(!body.email.is_empty()));
     let password = check.field("password", given(!body.password.is_empty()));
     let (Some(()), Some(())) = (email, password) else { return Err(check.refusal()) };
-    match attempt(&db, &hasher, &ids.entropy, &body.email, body.password).await? {
+    match attempt(&db, &hasher, &grants.ids.entropy, &body.email, body.password).await? {
         Attempt::Proved(user, credential) => {
             let signer = grants.signer()?;
             let opening = grants.opening(user.id.clone(), &client, &headers, body.persist_session);
