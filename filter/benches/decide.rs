@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use countersign_claims::{AccessClaims, Audience, Jwk, JwkSet, SigningKey, VerifyingKey, mint};
+use countersign_claims::{AccessClaims, Alg, Audience, Jwk, JwkSet, SigningKey, VerifyingKey, mint};
 use countersign_filter::cache::Seeds;
 use countersign_filter::config::Config;
 use countersign_filter::edge::Edge;
@@ -23,7 +23,7 @@ fn edge(cache_bytes: usize) -> (Edge, String) {
     let config = json!({
         "issuer": "user_service",
         "audiences": ["trading_platform"],
-        "keys": {"inline": JwkSet { keys: vec![Jwk::ed25519("k1", &public)] }},
+        "keys": {"inline": JwkSet { keys: vec![Jwk::ed25519("k1", &public, Alg::EdDsa)] }},
         "cache": {"max_bytes": cache_bytes},
         "rules": [{"name": "api", "match": {"prefix": "/api/"}, "allow": "authenticated"}],
     });
@@ -45,7 +45,7 @@ fn edge(cache_bytes: usize) -> (Edge, String) {
         auth_time: Some(NOW),
     };
     let config = Config::parse(config.to_string().as_bytes()).unwrap();
-    (Edge::new(config, Seeds([1, 2])), mint("k1", &claims, &key).unwrap())
+    (Edge::new(config, Seeds([1, 2])), mint("k1", &claims, &key, Alg::EdDsa).unwrap())
 }
 
 fn view<'r>(authorization: &'r str) -> RequestView<'r> {

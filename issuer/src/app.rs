@@ -86,6 +86,7 @@ impl App {
             registry.register_collector(Box::new(Live {
                 keys: Arc::clone(&keys),
                 clock: clock.clone(),
+                db: db.clone(),
                 restarts,
             }));
         });

@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::ambient::Clock;
+use crate::db::Db;
 use crate::tokens::LiveKeys;
 
 /// What is shown; cheap to clone.
@@ -45,6 +46,7 @@ impl Metrics {
 pub struct Live {
     pub keys: Arc<LiveKeys>,
     pub clock: Clock,
+    pub db: Db,
     pub restarts: Arc<AtomicU64>,
 }
 
@@ -58,6 +60,11 @@ impl Collector for Live {
             let help = "Seconds since the signing key began to sign";
             gauge(&mut encoder, "signing_key_age_seconds", help, now.saturating_sub(since))?;
         }
+        let reads = self.db.reads();
+        let help = "Connections that reads have open";
+        gauge(&mut encoder, "db_read_connections", help, i64::from(reads.size()))?;
+        let idle = i64::try_from(reads.num_idle()).unwrap_or(i64::MAX);
+        gauge(&mut encoder, "db_read_connections_idle", "Those of them that nothing uses now", idle)?;
         let help = "Changed configurations that were refused";
         counter(&mut encoder, "config_reloads_refused", help, self.keys.refusals())?;
         let help = "Background tasks that ended and were started again";

@@ -45,7 +45,8 @@ fn verify(c: &mut Criterion) {
 }
 
 fn load(c: &mut Criterion) {
-    let keys = (0..10).map(|seed| Jwk::ed25519(&seed.to_string(), &forge::public(&forge::key(seed))));
+    let keys =
+        (0..10).map(|seed| Jwk::ed25519(&seed.to_string(), &forge::public(&forge::key(seed)), Alg::EdDsa));
     let json = serde_json::to_vec(&JwkSet { keys: keys.collect() }).unwrap();
     c.bench_function("keys/load a set of ten", |b| b.iter(|| Keyring::from_json(black_box(&json)).unwrap()));
 

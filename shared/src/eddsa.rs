@@ -1,4 +1,4 @@
-//! `EdDSA` (RFC 8037 §3.1) as a jwt-compact [`Algorithm`]: the seam behind which the Ed25519 check lives.
+//! Ed25519 for tokens as a jwt-compact [`Algorithm`]: the seam behind which the check lives. It has two names.
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
@@ -7,9 +7,26 @@ use jwt_compact::{Algorithm, AlgorithmSignature};
 
 use crate::VerifyingKey;
 
-/// Ed25519 for tokens. Verifies always; signs only with the feature `sign`, so that the edge cannot.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct EdDsa;
+/// What a token says of its signature (`alg`), which is Ed25519 either way; verifiers here take both. Verifies always;
+/// signs only with the feature `sign`, so that the edge cannot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Alg {
+    /// The name that every library knows (RFC 8037 §3.1).
+    #[default]
+    EdDsa,
+    /// The name that says which curve (RFC 9864 §2.2).
+    Ed25519,
+}
+
+impl Alg {
+    /// As it stands in a header or a JWK.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EdDsa => "EdDSA",
+            Self::Ed25519 => "Ed25519",
+        }
+    }
+}
 
 /// R then S (RFC 8032 §5.1.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +44,7 @@ impl AlgorithmSignature for Signature {
     }
 }
 
-impl Algorithm for EdDsa {
+impl Algorithm for Alg {
     #[cfg(feature = "sign")]
     type SigningKey = crate::SigningKey;
     #[cfg(not(feature = "sign"))]
@@ -36,7 +53,7 @@ impl Algorithm for EdDsa {
     type Signature = Signature;
 
     fn name(&self) -> Cow<'static, str> {
-        Cow::Borrowed("EdDSA")
+        Cow::Borrowed(Self::name(*self))
     }
 
     #[cfg(feature = "sign")]

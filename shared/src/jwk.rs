@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
-use crate::{InvalidKeyring, VerifyingKey};
+use crate::{Alg, InvalidKeyring, VerifyingKey};
 
 /// One key of a set, as it stands in the document.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,14 +34,14 @@ pub struct JwkSet {
 
 impl Jwk {
     /// The published form of a signing key's public half.
-    pub fn ed25519(kid: &str, key: &VerifyingKey) -> Self {
+    pub fn ed25519(kid: &str, key: &VerifyingKey, alg: Alg) -> Self {
         Self {
             kty: "OKP".into(),
             crv: Some("Ed25519".into()),
             x: Some(URL_SAFE_NO_PAD.encode(key.as_bytes())),
             kid: Some(kid.into()),
             usage: Some("sig".into()),
-            alg: Some("EdDSA".into()),
+            alg: Some(alg.name().into()),
             key_ops: None,
             d: None,
         }

@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 
 use jwt_compact::Algorithm;
 
-use crate::{EdDsa, InvalidKey, JwkSet, Reject, Signature, VerifyingKey, strict_json};
+use crate::{Alg, InvalidKey, JwkSet, Reject, Signature, VerifyingKey, strict_json};
 
 /// A set with more keys than this is refused: no schedule publishes that many.
 pub const MAX_KEYS: usize = 256;
@@ -133,7 +133,7 @@ impl Keyring {
         now: i64,
     ) -> Result<(), Reject> {
         let key = self.find(kid)?;
-        if !EdDsa.verify_signature(signature, key, message) {
+        if !Alg::EdDsa.verify_signature(signature, key, message) {
             return Err(Reject::BadSignature);
         }
         key.used(now);

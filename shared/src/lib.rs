@@ -29,7 +29,7 @@ mod verifier;
 
 pub use claims::{AccessClaims, Audience};
 pub use ed25519::{InvalidKey, VerifyingKey};
-pub use eddsa::{EdDsa, Signature};
+pub use eddsa::{Alg, Signature};
 pub use envelope::MAX_TOKEN_BYTES;
 pub use jwk::{Jwk, JwkSet};
 pub use keyring::{InvalidKeyring, Keyring, MAX_KEYS, MAX_PREPARED_KEYS};

@@ -7,7 +7,7 @@ use forge::*;
 use serde_json::{Value, json};
 
 fn jwk(change: Value) -> Value {
-    let mut jwk = serde_json::to_value(Jwk::ed25519(KID, &public(&key(1)))).unwrap();
+    let mut jwk = serde_json::to_value(Jwk::ed25519(KID, &public(&key(1)), Alg::EdDsa)).unwrap();
     for (name, value) in change.as_object().unwrap() {
         jwk[name] = value.clone();
     }
@@ -20,7 +20,7 @@ fn load(keys: Vec<Value>) -> Result<Keyring, InvalidKeyring> {
 
 #[test]
 fn publishes_what_it_can_read_back() {
-    let set = JwkSet { keys: vec![Jwk::ed25519(KID, &public(&key(1)))] };
+    let set = JwkSet { keys: vec![Jwk::ed25519(KID, &public(&key(1)), Alg::EdDsa)] };
     let json = serde_json::to_value(&set).unwrap();
     assert_eq!(json["keys"][0]["kty"], "OKP");
     assert_eq!(json["keys"][0]["crv"], "Ed25519");

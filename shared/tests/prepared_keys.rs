@@ -2,7 +2,7 @@
 
 mod forge;
 
-use countersign_claims::{Keyring, MAX_PREPARED_KEYS, Reject, VerifyingKey, mint};
+use countersign_claims::{Alg, Keyring, MAX_PREPARED_KEYS, Reject, VerifyingKey, mint};
 use forge::*;
 
 /// `n` keys in one ring, and a second handle to each.
@@ -15,7 +15,7 @@ fn ring(n: u8) -> (Keyring, Vec<VerifyingKey>) {
 fn verify(ring: &Keyring, named: usize, signer: u8, now: i64) -> Result<(), Reject> {
     let mut claims = claims();
     claims.exp = i64::MAX;
-    let token = mint(&named.to_string(), &claims, &key(signer)).unwrap();
+    let token = mint(&named.to_string(), &claims, &key(signer), Alg::EdDsa).unwrap();
     verifier().verify(token.as_bytes(), ring, now).map(drop)
 }
 

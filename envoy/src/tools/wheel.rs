@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 use std::{env, fs, io};
 
@@ -32,6 +33,12 @@ impl Wheel {
     pub(super) fn provide(&self) -> Result<PathBuf> {
         let home = target().join("tools").join(format!("{}-{}", self.name, self.version));
         let is_there = || self.programs.iter().all(|program| home.join(program).is_file());
+        if is_there() {
+            return Ok(home);
+        }
+        // Several tests of one process may want it; one fetches, the others find it.
+        static FETCHING: Mutex<()> = Mutex::new(());
+        let _alone = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
         if is_there() {
             return Ok(home);
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use countersign_claims::{AccessClaims, SigningKey, mint};
+use countersign_claims::{AccessClaims, Alg, SigningKey, mint};
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 
 use super::visitor::{Visitor, read};
@@ -27,7 +27,7 @@ impl<'a> Forger<'a> {
         let pem =
             std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let key = SigningKey::from_pkcs8_pem(&pem).context("not a PKCS#8 key")?;
-        let forged = mint(&kid, &claims, &key).context("cannot sign")?;
+        let forged = mint(&kid, &claims, &key, Alg::EdDsa).context("cannot sign")?;
         self.visitor.remember(&forged);
         Ok(forged)
     }

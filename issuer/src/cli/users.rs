@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use super::{block_on, say, settings};
 use crate::access;
-use crate::accounts::{Email, Name, NewUser, User, UserId, is_invisible, store};
+use crate::accounts::{Email, Name, NewUser, User, UserBody, UserId, is_invisible, store};
 use crate::ambient::Ids;
 use crate::audit::{self, Event, Kind, Origin};
 use crate::config::Settings;
@@ -34,7 +34,11 @@ pub(super) enum Command {
         password_stdin: bool,
     },
     /// Show every account.
-    List,
+    List {
+        /// As JSON, for programs.
+        #[arg(long)]
+        json: bool,
+    },
     /// Replace the roles of an account; tokens issued from then on carry the new ones.
     SetRole {
         /// The address of the account.
@@ -68,7 +72,7 @@ pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
                 .map_err(|error| anyhow!("the password {error}"))?;
             block_on(create(&settings, email, name, roles, password))
         }
-        Command::List => block_on(list(&settings)),
+        Command::List { json } => block_on(list(&settings, json)),
         Command::SetRole { email, roles } => {
             let roles = known(&settings, roles)?;
             block_on(set_role(&settings, parse_email(&email)?, roles))
@@ -160,8 +164,13 @@ async fn note(tx: &mut Tx<'_>, kind: Kind, user: &User) -> Result<(), db::Error>
     audit::store::record(tx, event).await
 }
 
-async fn list(settings: &Settings) -> anyhow::Result<()> {
+async fn list(settings: &Settings, json: bool) -> anyhow::Result<()> {
     let users = with_db(settings, async |db| Ok(store::list(db.reads()).await?)).await?;
+    if json {
+        let users = users.into_iter().map(|user| UserBody::new(user, &settings.roles));
+        say(serde_json::to_string_pretty(&users.collect::<Vec<_>>())?);
+        return Ok(());
+    }
     say(format_args!(
         "{:<36}  {:<32} {:<16} {:<9} {:<20}  NAME",
         "ID", "EMAIL", "ROLES", "ACTIVE", "CREATED"

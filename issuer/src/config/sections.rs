@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use countersign_claims::Alg;
+
 use super::reader::{Reader, Section};
 use super::value::{Instant, Network, Origin, PublicUrl, Seconds, Setting as _};
 
@@ -60,6 +62,8 @@ pub(super) fn cors(reader: &mut Reader) -> Cors {
 pub struct Tokens {
     pub issuer: String,
     pub audience: String,
+    /// What tokens and keys call their algorithm.
+    pub alg: Alg,
     pub access_lifetime: i64,
     pub clock_skew: i64,
 }
@@ -73,7 +77,13 @@ impl Tokens {
 
 pub(super) fn tokens(reader: &mut Reader) -> Tokens {
     let mut section = reader.section("tokens");
+    let alg: String = section.or("alg", Alg::EdDsa.name().into());
+    let known = [Alg::EdDsa, Alg::Ed25519].into_iter().find(|known| known.name() == alg);
+    if known.is_none() {
+        section.error("alg", r#"expected "EdDSA" or "Ed25519""#);
+    }
     let tokens = Tokens {
+        alg: known.unwrap_or_default(),
         issuer: section.or("issuer", "user_service".into()),
         audience: section.or("audience", "trading_platform".into()),
         access_lifetime: span(&mut section, "access_lifetime", "15m", ("10s", "24h")),

@@ -58,6 +58,7 @@ fn what_is_wrong_is_told_with_file_key_and_reason() {
             "[tokens]\naccess_lifetime = 900",
             "tokens.access_lifetime: expected a duration, such as \"30s\", \"15m\", \"12h\" or \"7d\", found integer",
         ),
+        ("[tokens]\nalg = \"eddsa\"", "tokens.alg: expected \"EdDSA\" or \"Ed25519\""),
         ("[tokens]\naccess_lifetime = \"1s\"", "tokens.access_lifetime: expected 10s to 24h"),
         (
             "[tokens]\nissuer = \"\"",

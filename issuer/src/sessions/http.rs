@@ -131,7 +131,7 @@ async fn refresh(
         Outcome::Refused(refusal) => return Err(refused(&grants, &refusal)),
     };
     let delivery = match carrier {
-        Carrier::Body => Delivery::BodyAndCookie,
+        Carrier::Body => Delivery::of(&headers, asked),
         Carrier::Cookie if asked => Delivery::BodyAndCookie,
         Carrier::Cookie => Delivery::Cookie,
     };

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRef, State};
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
@@ -16,7 +17,7 @@ use utoipa_axum::routes;
 use super::LiveKeys;
 use crate::ambient::Clock;
 use crate::config::Settings;
-use crate::web::Problem;
+use crate::web::{Problem, Reason};
 
 const JWKS_PATH: &str = "/.well-known/jwks.json";
 
@@ -53,7 +54,17 @@ where
     Arc<LiveKeys>: FromRef<S>,
     Published: FromRef<S>,
 {
-    OpenApiRouter::new().routes(routes!(jwks)).routes(routes!(jwks_below_auth)).routes(routes!(metadata))
+    OpenApiRouter::new()
+        .routes(routes!(jwks))
+        .routes(routes!(jwks_below_auth))
+        .routes(routes!(metadata))
+        .route("/.well-known/openid-configuration", get(no_openid))
+}
+
+/// Told apart from a slip of the path, because many clients look here first.
+async fn no_openid() -> Problem {
+    let detail = "This is no OpenID provider; see /.well-known/oauth-authorization-server";
+    Problem::because(Reason::NotFound, detail)
 }
 
 /// A JSON Web Key Set (RFC 7517 §5).

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use countersign_claims::{Jwk, JwkSet, Keyring, MAX_KEYS, SigningKey, VerifyingKey};
+use countersign_claims::{Alg, Jwk, JwkSet, Keyring, MAX_KEYS, SigningKey, VerifyingKey};
 use ed25519_dalek::pkcs8::DecodePrivateKey as _;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
@@ -23,6 +23,8 @@ use crate::config::{Finding, Settings, readable_by_others};
 pub struct KeySet {
     schedule: Schedule,
     pairs: BTreeMap<String, Pair>,
+    /// The name that the set and its tokens have for the algorithm.
+    alg: Alg,
 }
 
 #[derive(Clone)]
@@ -83,7 +85,7 @@ impl KeySet {
             findings.push(Finding::error(&file, "keys", reason));
         }
         let sound = !findings.iter().any(Finding::is_error);
-        (sound.then_some(Self { schedule, pairs }), findings)
+        (sound.then_some(Self { schedule, pairs, alg: settings.tokens.alg }), findings)
     }
 
     /// Whether these are the same keys at the same times.
@@ -123,7 +125,7 @@ impl KeySet {
 
     /// The published keys (RFC 7517).
     pub fn jwks(&self, now: i64) -> JwkSet {
-        JwkSet { keys: self.published(now).map(|(kid, key)| Jwk::ed25519(kid, key)).collect() }
+        JwkSet { keys: self.published(now).map(|(kid, key)| Jwk::ed25519(kid, key, self.alg)).collect() }
     }
 }
 

@@ -42,7 +42,8 @@ fn largest(settings: &Settings) -> usize {
     let bearer =
         Bearer { user: &user, session_id: &session_id, amr: &amr, authenticated_at: LATE, ends_at: LATE };
     let claims = Rules::new(settings).claims(bearer, id, LATE);
-    let token = mint(&"k".repeat(LONGEST_KID), &claims, &SigningKey::from_bytes(&[0; 32]));
+    let token =
+        mint(&"k".repeat(LONGEST_KID), &claims, &SigningKey::from_bytes(&[0; 32]), settings.tokens.alg);
     token.map_or(usize::MAX, |token| token.len())
 }
 

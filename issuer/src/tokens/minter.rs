@@ -111,7 +111,7 @@ impl Signer<'_> {
         let now = ids.clock.now();
         let claims = rules.claims(bearer, ids.uuid(), now);
         let expires_in = UnixTime::from_seconds(claims.exp).since(now);
-        match mint(kid, &claims, key) {
+        match mint(kid, &claims, key, rules.tokens.alg) {
             Ok(access_token) => Ok(Minted { access_token, expires_in }),
             Err(error) => {
                 tracing::error!(event = "mint_failed", kid, error = %error, "cannot sign");

@@ -58,6 +58,13 @@ async fn a_page_gets_the_refresh_token_in_the_body_only_if_it_asks() {
     assert!(refresh(json!({})).await.expect(StatusCode::OK).json().get("refresh_token").is_none());
     let body = refresh(json!({"refresh_token_in_body": true})).await.expect(StatusCode::OK).json();
     assert!(body["refresh_token"].is_string());
+    // Also if it came in the body.
+    let token = body["refresh_token"].clone();
+    let refresh = |body| app.post("/v1/auth/refresh", body).header("origin", "https://app.example");
+    let plain = refresh(json!({"refresh_token": token})).await.expect(StatusCode::OK);
+    assert!(plain.json().get("refresh_token").is_none());
+    let asking = json!({"refresh_token": plain.set_cookie().unwrap().0, "refresh_token_in_body": true});
+    assert!(refresh(asking).await.expect(StatusCode::OK).json()["refresh_token"].is_string());
     // A client that is no browser has no other place for it.
     assert!(app.post("/v1/auth/login", login()).await.json()["refresh_token"].is_string());
 }

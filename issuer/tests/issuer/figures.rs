@@ -34,6 +34,7 @@ async fn everything_that_happens_is_counted() {
         "countersign_hash_queue 0",
         "countersign_hash_queue_wait_seconds_count ",
         "countersign_db_commit_size_count ",
+        "countersign_db_read_connections ",
         "countersign_keys_published 1",
         "countersign_signing_key_age_seconds 86400",
         "countersign_config_reloads_refused_total 0",

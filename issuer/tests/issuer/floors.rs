@@ -20,7 +20,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// The modules that each file names by `crate::`, with the first module of its own path.
 fn named() -> BTreeMap<PathBuf, (String, Vec<String>)> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let source = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("src");
     let mut found = Vec::new();
     files(&source, &mut found);
     let of = |path: PathBuf| {

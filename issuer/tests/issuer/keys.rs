@@ -362,3 +362,24 @@ fn a_longer_lifetime_that_is_remembered_keeps_a_key_published() {
     assert_eq!(published(settings.tokens.overlap()), 1);
     assert_eq!(published(3_600), 2);
 }
+
+#[tokio::test]
+async fn the_newer_name_of_the_algorithm_is_in_tokens_and_keys_alike() {
+    let app = TestApp::with("[tokens]\nalg = \"Ed25519\"\n", |_| ()).await;
+    let ada = app.registered("ada@example.com").await;
+    assert_eq!(crate::stage::part(&ada.access_token, 0)["alg"], "Ed25519");
+    assert_eq!(app.get(JWKS).await.json()["keys"][0]["alg"], "Ed25519");
+    app.get("/v1/users/me").by(&ada).await.expect(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn metadata_names_an_issuer_that_is_a_url_as_clients_validate_it() {
+    let app = TestApp::with("[tokens]\nissuer = \"https://trade.example\"\n", |_| ()).await;
+    let answer = app.get("/.well-known/oauth-authorization-server").await.expect(StatusCode::OK);
+    // RFC 8414 §3.3: the same as the URL that the metadata was found under.
+    assert_eq!(answer.json()["issuer"], "https://trade.example");
+    assert_eq!(answer.header("cache-control"), "public, max-age=300");
+    let openid = app.get("/.well-known/openid-configuration").await.refused(404, "not_found");
+    let detail = openid.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("/.well-known/oauth-authorization-server"), "{detail}");
+}

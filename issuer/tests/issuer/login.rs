@@ -175,3 +175,15 @@ async fn a_full_disk_is_a_503_and_passes() {
     app.execute("PRAGMA max_page_count = 1000000").await;
     login().await.expect(StatusCode::OK);
 }
+
+#[tokio::test]
+async fn a_rehash_that_fails_does_not_fail_the_login() {
+    let app = TestApp::with(ON_A_FILE, |_| ()).await;
+    app.registered("ada@example.com").await;
+    let app = app.restarted(|settings| settings.hashing.passes = 2).await;
+    let fail =
+        "CREATE TRIGGER fail BEFORE UPDATE OF password_hash ON users BEGIN SELECT RAISE(ABORT, 'no'); END";
+    app.execute(fail).await;
+    app.logged_in("ada@example.com").await;
+    assert!(app.value::<String>("SELECT password_hash FROM users").await.contains("m=16,t=1,p=1"));
+}

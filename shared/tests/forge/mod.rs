@@ -2,7 +2,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use countersign_claims::{AccessClaims, Audience, Keyring, Reject, SigningKey, Verifier, VerifyingKey, mint};
+use countersign_claims::{
+    AccessClaims, Alg, Audience, Keyring, Reject, SigningKey, Verifier, VerifyingKey, mint,
+};
 use ed25519_dalek::Signer;
 use serde_json::{Value, json};
 
@@ -47,7 +49,7 @@ pub fn claims() -> AccessClaims {
 }
 
 pub fn token() -> String {
-    mint(KID, &claims(), &key(1)).unwrap()
+    mint(KID, &claims(), &key(1), Alg::EdDsa).unwrap()
 }
 
 pub fn header() -> Value {

@@ -1,7 +1,7 @@
 //! An issuer in miniature: a signing key, and the tokens and key sets that it gives out.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use countersign_claims::{AccessClaims, Audience, Jwk, JwkSet, SigningKey, VerifyingKey, mint};
+use countersign_claims::{AccessClaims, Alg, Audience, Jwk, JwkSet, SigningKey, VerifyingKey, mint};
 use ed25519_dalek::Signer;
 use serde_json::Value;
 
@@ -42,7 +42,7 @@ impl Issuer {
     }
 
     pub fn token(&self, claims: &AccessClaims) -> String {
-        mint(&self.kid, claims, &self.key).expect("claims that serialise")
+        mint(&self.kid, claims, &self.key, Alg::EdDsa).expect("claims that serialise")
     }
 
     /// Ada's token.
@@ -60,7 +60,7 @@ impl Issuer {
 
     pub fn jwk(&self) -> Jwk {
         let key = VerifyingKey::from_bytes(self.key.verifying_key().as_bytes()).expect("a sound key");
-        Jwk::ed25519(&self.kid, &key)
+        Jwk::ed25519(&self.kid, &key, Alg::EdDsa)
     }
 }
 

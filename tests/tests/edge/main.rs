@@ -6,6 +6,7 @@ mod abi;
 mod browsers;
 mod guide;
 mod hostile;
+mod issuer_routes;
 mod launcher;
 mod observed;
 mod raw;

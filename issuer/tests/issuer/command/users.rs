@@ -46,6 +46,9 @@ fn users_are_made_listed_and_given_roles() {
         list.lines().nth(1).unwrap().contains("root@example.com") && list.contains("user,admin"),
         "{list}"
     );
+    let json: serde_json::Value =
+        serde_json::from_str(&run(&folder, &["users", "list", "--json"]).out).unwrap();
+    assert_eq!((&json[0]["email"], &json[0]["roles"][1]), (&"root@example.com".into(), &"admin".into()));
     for (command, outcome) in
         [("deactivate", "inactive"), ("deactivate", "inactive already"), ("activate", "active")]
     {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use countersign_claims::{AccessClaims, Audience, Jwk, JwkSet, SigningKey, VerifyingKey, mint};
+use countersign_claims::{AccessClaims, Alg, Audience, Jwk, JwkSet, SigningKey, VerifyingKey, mint};
 
 pub(crate) const ISSUER: &str = "user_service";
 pub(crate) const AUDIENCE: &str = "trading_platform";
@@ -43,7 +43,7 @@ impl Issuer {
 
     pub(crate) fn jwks(&self) -> Result<JwkSet> {
         let published = |(kid, key): &(String, SigningKey)| {
-            Ok(Jwk::ed25519(kid, &VerifyingKey::from_bytes(&key.verifying_key().to_bytes())?))
+            Ok(Jwk::ed25519(kid, &VerifyingKey::from_bytes(&key.verifying_key().to_bytes())?, Alg::EdDsa))
         };
         Ok(JwkSet { keys: self.keys.iter().map(published).collect::<Result<_>>()? })
     }
@@ -86,7 +86,7 @@ impl Issuer {
             amr: vec!["pwd".into()],
             auth_time: Some(now),
         };
-        Ok(Client { token: mint(kid, &claims, key)?, user_id, email })
+        Ok(Client { token: mint(kid, &claims, key, Alg::EdDsa)?, user_id, email })
     }
 }
 

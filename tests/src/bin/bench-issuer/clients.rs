@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use countersign_claims::{AccessClaims, Audience, SigningKey, mint};
+use countersign_claims::{AccessClaims, Alg, Audience, SigningKey, mint};
 use serde::Deserialize;
 
 use crate::load::Client;
@@ -112,7 +112,7 @@ impl Ready {
         (0..count)
             .map(|at| {
                 let number = people.pick(at.wrapping_mul(people::STRIDE));
-                Ok(wire::get(ME, Some(&mint(people::KID, &claims(number, now), &key)?)))
+                Ok(wire::get(ME, Some(&mint(people::KID, &claims(number, now), &key, Alg::EdDsa)?)))
             })
             .collect()
     }
