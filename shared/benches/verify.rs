@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use countersign_claims::{Jwk, JwkSet, Keyring, Reject, Verifier, VerifyingKey};
+use countersign_claims::{Alg, Jwk, JwkSet, Keyring, Reject, Verifier, VerifyingKey};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
 #[path = "../tests/forge/mod.rs"]

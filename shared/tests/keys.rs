@@ -2,7 +2,7 @@
 
 mod forge;
 
-use countersign_claims::{InvalidKeyring, Jwk, JwkSet, Keyring, MAX_KEYS};
+use countersign_claims::{Alg, InvalidKeyring, Jwk, JwkSet, Keyring, MAX_KEYS};
 use forge::*;
 use serde_json::{Value, json};
 

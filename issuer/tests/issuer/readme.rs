@@ -27,7 +27,7 @@ fn every_setting_is_documented_and_every_documented_setting_exists() {
 
 #[test]
 fn the_example_is_a_configuration() {
-    let example = README.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let example = section("Configuration").split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     let example = example
         .replace("current_file = \"current.secret\"", "current = \"0123456789-0123456789-0123456789\"");
     let loaded = config::parse("countersign.toml".as_ref(), &example, []);
