@@ -99,11 +99,17 @@ async fn serve(settings: Settings, env: Vec<(String, String)>, keys: KeySet, ids
         let signal = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
+            () = db.ended() => {
+                tracing::error!(event = "writer_ended", "nothing can be written any more");
+                let _ = stopping.send(true);
+                return Err(anyhow!("the thread that writes to the database ended"));
+            }
         };
         tracing::info!(event = "stopping", signal, "finishing requests under way");
         let _ = stopping.send(true);
+        Ok(())
     };
-    tokio::join!(
+    let (outcome, (), ()) = tokio::join!(
         hear,
         web::serve(public, router::public(app.clone()), Connections::default(), stop()),
         web::serve(internal, router::internal(app), Connections::default(), stop()),
@@ -111,7 +117,7 @@ async fn serve(settings: Settings, env: Vec<(String, String)>, keys: KeySet, ids
     tasks.stop().await;
     db.close().await;
     tracing::info!(event = "stopped", "stopped");
-    Ok(())
+    outcome
 }
 
 /// Takes up changed keys until told to stop.

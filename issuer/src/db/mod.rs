@@ -68,6 +68,11 @@ impl Db {
         self.backend
     }
 
+    /// Resolves when nothing can be written any more: after [`Db::close`], or because the writing thread is gone.
+    pub async fn ended(&self) {
+        self.writes.ended().await;
+    }
+
     /// Finishes what was brought to be written, then closes every connection.
     pub async fn close(&self) {
         self.writes.close().await;

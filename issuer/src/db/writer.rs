@@ -84,6 +84,11 @@ impl Queue {
         answer.await.map_err(|_| Error::Closed)?
     }
 
+    /// Resolves when nobody writes any more: after [`Queue::close`], or because the thread is gone.
+    pub(super) async fn ended(&self) {
+        self.0.closed().await;
+    }
+
     /// Finishes what was brought before, and takes nothing more.
     pub(super) async fn close(&self) {
         let (done, closed) = oneshot::channel();
@@ -229,7 +234,11 @@ async fn transaction(
     begin: &'static str,
     works: Vec<&mut dyn Work>,
 ) -> Result<(), Error> {
-    connection.execute(begin).await?;
+    if connection.execute(begin).await.is_err() {
+        // A transaction whose rollback failed may still be open; no other could ever begin.
+        let _ = connection.execute("ROLLBACK").await;
+        connection.execute(begin).await?;
+    }
     let begun = desk.ids.clock.now();
     let mut effects = Vec::new();
     let mut result = Ok(());
@@ -253,4 +262,29 @@ async fn transaction(
         Err(_) => drop(connection.execute("ROLLBACK").await),
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_transaction_left_open_keeps_nobody_from_writing() {
+        sqlx::any::install_default_drivers();
+        let mut connection = AnyConnection::connect("sqlite::memory:").await.unwrap();
+        // As after a disk error: its rollback failed.
+        connection.execute("BEGIN").await.unwrap();
+        let desk = Desk { ids: Ids::system(), stalls: Stalls::default(), figures: Arc::default() };
+        transaction(&mut connection, &desk, "BEGIN IMMEDIATE", Vec::new()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_listens_hears_that_the_writing_thread_is_gone() {
+        let desk = Desk { ids: Ids::system(), stalls: Stalls::default(), figures: Arc::default() };
+        let gone = async |(), _desk, _messages| {};
+        let queue = start(desk, || async { Ok(()) }, gone).await.unwrap();
+        queue.ended().await;
+        let refused = queue.write(async |_: &mut Tx<'_>| Ok(())).await;
+        assert!(matches!(refused, Err(Error::Closed)));
+    }
 }
