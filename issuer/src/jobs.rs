@@ -101,7 +101,7 @@ impl Supervisor {
 pub struct Lease {
     name: &'static str,
     holder: String,
-    /// Seconds; longer than the pauses between two takings.
+    /// Seconds; longer than the job takes.
     length: i64,
 }
 

@@ -26,6 +26,9 @@ const MAX_WORKERS: usize = 4;
 /// How often ended sessions are swept out, in seconds.
 const SWEEP_EVERY: u64 = 3600;
 
+/// Longer than a sweep takes, in seconds, and short enough that one cut off by a restart is soon begun again.
+const SWEEP_TAKES: i64 = 600;
+
 pub(super) fn run(config: &Path) -> anyhow::Result<()> {
     let env = super::environment();
     let loaded = config::load(config, env.iter().cloned());
@@ -148,7 +151,7 @@ async fn note_lifetime(reloader: &Reloader, db: &Db) -> Result<(), db::Error> {
 
 /// Forgets ended sessions, now and every hour, if no other issuer does.
 async fn sweep((db, ids): (Db, Ids), mut stop: Stop) {
-    let lease = Lease::new("sweep", 2 * SWEEP_EVERY.cast_signed(), &ids);
+    let lease = Lease::new("sweep", SWEEP_TAKES, &ids);
     loop {
         let swept = async {
             if lease.take(&db).await? { sessions::sweep(&db, ids.clock.now()).await } else { Ok(0) }
