@@ -56,7 +56,7 @@ async fn every_step(steps: &mut Steps) -> Result<()> {
     steps.take("size of the module", module_fits_its_budget)?;
     steps.run("tests", tests(&["--workspace"])).await?;
     let postgres = Postgres::provide().await?;
-    // Of the workspace, although it is one package's: the features are the same then, and nothing is built again.
+    // Of the workspace, although it is one package's: fewer dependencies get other features then, and are built again.
     let mut on_postgres = tests(&["--workspace", "--test", "issuer"]);
     on_postgres.env(postgres::URL_VARIABLE, postgres.url());
     let tested = steps.run("issuer on PostgreSQL", on_postgres).await;
