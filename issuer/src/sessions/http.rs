@@ -13,10 +13,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::grant::{Delivery, Grants, TokenBody};
-use super::{Caller, Callers, Forged, Metrics, Outcome, RefreshToken, Refusal, SessionId, ending, store};
+use super::{
+    Caller, Callers, Forged, Metrics, Outcome, RefreshToken, Refusal, Rules, SessionId, ending, store,
+};
+use crate::accounts::UserId;
 use crate::ambient::Clock;
 use crate::audit::{self, Kind, Origin};
-use crate::db::Db;
+use crate::db::{Db, Error, Tx};
 use crate::web::{Client, JsonOrEmpty, Problem, Reason, TrustedProxies};
 
 pub fn routes<S>() -> OpenApiRouter<S>
@@ -169,14 +172,8 @@ async fn logout(
     match caller {
         Ok(Caller { user, session, .. }) => {
             let origin = Origin::request(audit::Actor::User(user.id.clone()), &client);
-            db.write(async move |tx| {
-                if everywhere {
-                    ending::end_all(tx, &user.id, Kind::Logout, &origin, rules).await
-                } else {
-                    ending::end_one(tx, &user.id, &session.id, Kind::Logout, &origin, rules).await.map(drop)
-                }
-            })
-            .await?;
+            db.write(async move |tx| log_out(tx, &user.id, &session.id, everywhere, &origin, rules).await)
+                .await?;
         }
         Err(problem) if problem.is_unavailable() => return Err(problem),
         Err(_) => {
@@ -193,24 +190,35 @@ async fn logout(
     Ok((StatusCode::NO_CONTENT, AppendHeaders([(SET_COOKIE, cookie)])).into_response())
 }
 
+/// Ends this session, or every session of its owner.
+async fn log_out(
+    tx: &mut Tx<'_>,
+    owner: &UserId,
+    session: &SessionId,
+    everywhere: bool,
+    origin: &Origin,
+    rules: Rules,
+) -> Result<(), Error> {
+    if everywhere {
+        ending::end_all(tx, owner, Kind::Logout, origin, rules).await
+    } else {
+        ending::end_one(tx, owner, session, Kind::Logout, origin, rules).await.map(drop)
+    }
+}
+
 /// Ends what a refresh token may end. One that was rotated away ends its session, as any use of it does, but speaks for
 /// nothing else.
 async fn log_out_with(
-    tx: &mut crate::db::Tx<'_>,
+    tx: &mut Tx<'_>,
     token: &RefreshToken,
     everywhere: bool,
     client: &Client,
-    rules: super::Rules,
-) -> Result<(), crate::db::Error> {
+    rules: Rules,
+) -> Result<(), Error> {
     match store::judge_refresh(tx, token, rules).await? {
         Outcome::Rotated(session) | Outcome::Repeated(session) => {
             let origin = Origin::request(audit::Actor::User(session.user_id.clone()), client);
-            if everywhere {
-                ending::end_all(tx, &session.user_id, Kind::Logout, &origin, rules).await
-            } else {
-                let kind = Kind::Logout;
-                ending::end_one(tx, &session.user_id, &session.id, kind, &origin, rules).await.map(drop)
-            }
+            log_out(tx, &session.user_id, &session.id, everywhere, &origin, rules).await
         }
         Outcome::Refused(Refusal::Reused(session)) => {
             let origin = Origin::request(audit::Actor::User(session.user_id.clone()), client);
