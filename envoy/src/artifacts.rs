@@ -26,15 +26,14 @@ impl Artifacts {
     }
 }
 
-/// The issuer, with the profile that everything native here is built with.
+/// The issuer, with the profile and the features that everything native here is built with: see `.cargo/config.toml`.
 fn issuer() -> Result<PathBuf> {
-    build("the issuer", &["--package", "countersign-issuer", "--bin", "countersign"], "debug/countersign")
+    build("the issuer", &["--workspace", "--bin", "countersign"], "debug/countersign")
 }
 
 /// This program. Nothing to do under `cargo up`; a test that was started alone may find it out of date.
 fn stack() -> Result<PathBuf> {
-    let package = ["--package", "countersign-stack", "--bin", "countersign-stack"];
-    build("the stand-ins", &package, "debug/countersign-stack")
+    build("the stand-ins", &["--workspace", "--bin", "countersign-stack"], "debug/countersign-stack")
 }
 
 /// The filter's module, as it is shipped.

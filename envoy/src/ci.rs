@@ -1,6 +1,5 @@
 //! `cargo ci`: every check and every test, in the order in which a failure is found soonest.
 
-use std::env;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -66,8 +65,7 @@ async fn every_step(steps: &mut Steps) -> Result<()> {
     let mut in_release = tests(&["--package", "countersign-issuer", "--release"]);
     in_release.env("CARGO_PROFILE_RELEASE_LTO", "off");
     steps.run("issuer in the release profile", in_release).await?;
-    let this = env::current_exe().context("cannot find this program")?;
-    steps.run("tour", tool(this, &["up", "--once"])).await
+    steps.run("tour", cargo(&["up", "--once"])).await
 }
 
 fn cargo(arguments: &[&str]) -> Command {
