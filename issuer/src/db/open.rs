@@ -21,6 +21,9 @@ use crate::config::{Database, DatabaseUrl};
 /// SQLite reads on as many connections; each costs a thread and a page cache.
 const SQLITE_READERS: u32 = 4;
 
+/// A connection that waited longer than this may have been lost meanwhile.
+const TRUSTED: Duration = Duration::from_secs(1);
+
 /// What to do about migrations that the database still needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Schema {
@@ -192,6 +195,17 @@ async fn pool(address: &SecretString, backend: Backend, connections: u32) -> Res
         .acquire_timeout(Duration::from_secs(5))
         .idle_timeout(Duration::from_secs(300))
         .max_lifetime(None)
+        // A connection that was just in use is not asked first whether it still works: that would be a round trip more for
+        // every read. It was asked when it came back.
+        .test_before_acquire(false)
+        .before_acquire(|connection, pooled| {
+            Box::pin(async move {
+                if pooled.idle_for > TRUSTED {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .after_connect(move |connection, _| Box::pin(prepare(connection, backend)))
         .connect(address.expose_secret())
         .await
