@@ -96,9 +96,17 @@ pub fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), |dir| workspace().join(dir))
 }
 
+/// Cargo as a shell would start it. What the one that started us says about our package is not for this one: build
+/// scripts that look at it would run again, and minutes of what stands on them be built again.
 pub fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace());
+    for (name, _) in env::vars_os() {
+        let of_a_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+        if name.to_str().is_some_and(|name| of_a_package.iter().any(|prefix| name.starts_with(prefix))) {
+            cargo.env_remove(name);
+        }
+    }
     cargo
 }
 
