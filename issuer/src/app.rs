@@ -7,6 +7,7 @@ use axum::extract::FromRef;
 use countersign_claims::Verifier;
 
 use crate::ambient::{Clock, Ids};
+use crate::audit;
 use crate::config::{Roles, Settings};
 use crate::db::{Db, Readiness};
 use crate::login;
@@ -29,6 +30,7 @@ pub struct App {
     pub hasher: Hasher,
     pub policy: Policy,
     pub keys: Arc<LiveKeys>,
+    pub ring: Ring,
     pub grants: Grants,
     pub callers: Callers,
     pub origins: Origins,
@@ -38,6 +40,7 @@ pub struct App {
     pub requests: web::Metrics,
     pub logins: login::Metrics,
     pub refreshes: sessions::Metrics,
+    pub audit: audit::Metrics,
     pub metrics: Metrics,
 }
 
@@ -58,12 +61,13 @@ impl App {
         let origins = Origins::new(&settings.server.public_url, &settings.cors);
         let roles = Arc::new(settings.roles.clone());
         let clock = ids.clock.clone();
+        let ring = Ring::from(&settings.secrets);
         let grants = Grants {
             rules: sessions::Rules::from(settings),
             minter: Minter::new(settings, Arc::clone(&keys), ids.clone()),
             cookie: RefreshCookie {
                 rules: CookieRules { secure: settings.cookies.secure },
-                ring: Ring::from(&settings.secrets),
+                ring: ring.clone(),
             },
             origins: origins.clone(),
             roles: Arc::clone(&roles),
@@ -76,11 +80,12 @@ impl App {
             clock: clock.clone(),
         };
         let (requests, logins) = (web::Metrics::default(), login::Metrics::default());
-        let refreshes = sessions::Metrics::default();
+        let (refreshes, audit) = (sessions::Metrics::default(), audit::Metrics::default());
         let metrics = Metrics::new(|registry| {
             requests.register(registry);
             logins.register(registry);
             refreshes.register(registry);
+            audit.register(registry);
             hasher.register(registry);
             db.register(registry);
             registry.register_collector(Box::new(Live {
@@ -100,6 +105,7 @@ impl App {
             hasher,
             policy: Policy::from(&settings.passwords),
             keys,
+            ring,
             grants,
             callers,
             origins,
@@ -107,6 +113,7 @@ impl App {
             requests,
             logins,
             refreshes,
+            audit,
             metrics,
         })
     }

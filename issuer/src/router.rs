@@ -13,7 +13,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::app::App;
 use crate::web::{self, Limits};
-use crate::{accounts, health, login, sessions, tokens};
+use crate::{access, accounts, admin, audit, health, login, sessions, tokens};
 
 /// What clients and our own machines may call.
 const API: Limits = Limits { body: 64 * 1024, deadline: Duration::from_secs(20) };
@@ -35,6 +35,9 @@ fn public_api() -> OpenApiRouter<App> {
         .merge(login::http::routes())
         .merge(sessions::http::routes())
         .merge(tokens::http::routes())
+        .merge(access::http::routes())
+        .merge(audit::http::routes())
+        .merge(admin::http::routes())
         .merge(health::routes())
 }
 

@@ -4,19 +4,22 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{FromRef, State};
-use axum::response::Response;
+use axum::response::{AppendHeaders, IntoResponse as _, Response};
+use countersign_claims::Reject;
+use http::header::SET_COOKIE;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::standing::{self, LastAdmin, Outcome};
 use super::{Email, Name, NewUser, UserBody, UserId, parse_phone, store};
 use crate::access;
-use crate::audit::Kind;
+use crate::audit::{self, Actor, Event, Kind, Origin};
 use crate::config::Roles;
 use crate::db::Db;
-use crate::passwords::{Hasher, Password, Policy};
+use crate::passwords::{Hasher, Password, Policy, StoredHash};
 use crate::sessions::grant::{Delivery, Grants, TokenBody};
 use crate::sessions::{Caller, Callers};
 use crate::web::{Check, Client, JsonBody, Problem, Reason, TrustedProxies};
@@ -32,7 +35,7 @@ where
     Arc<Roles>: FromRef<S>,
     TrustedProxies: FromRef<S>,
 {
-    OpenApiRouter::new().routes(routes!(register)).routes(routes!(me, change_me))
+    OpenApiRouter::new().routes(routes!(register)).routes(routes!(me, change_me, delete_me))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -139,4 +142,69 @@ async fn change_me(
         db.write(async move |tx| store::update_profile(tx, &id, name.as_ref(), phone.as_ref()).await);
     let user = changed.await?.ok_or_else(|| Problem::new(Reason::NotFound))?;
     Ok(Json(UserBody::new(user, &roles)))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = Deletion)]
+struct DeletionBody {
+    #[schema(required, value_type = String)]
+    #[serde(default)]
+    password: Password,
+}
+
+/// Delete one's account, for good.
+///
+/// Every session ends. What happened to the account stays in the audit, under its id.
+#[utoipa::path(delete, path = "/v1/users/me", tag = "accounts", request_body = DeletionBody,
+    security(("bearer" = [])), responses(
+    (status = 204, description = "Deleted; the cookie is cleared"),
+    (status = 409, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+     description = "`last_admin`"),
+    (status = 422, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+     description = "`invalid_fields`: not the password of this account"),
+))]
+async fn delete_me(
+    State(db): State<Db>,
+    State(hasher): State<Hasher>,
+    State(grants): State<Grants>,
+    caller: Caller,
+    client: Client,
+    JsonBody(body): JsonBody<DeletionBody>,
+) -> Result<Response, Problem> {
+    let Caller { user, session, .. } = caller.in_person()?;
+    if body.password.is_empty() {
+        return Err(Problem::invalid_field("password", "is required"));
+    }
+    let gone = || Problem::from(Reject::Revoked);
+    let origin = Origin::request(Actor::User(user.id.clone()), &client);
+    let found = store::find_with_credential(db.reads(), &user.id).await?;
+    let (_, credential) = found.ok_or_else(gone)?;
+    let stored = StoredHash { user_id: user.id.to_string(), phc: credential.password_hash };
+    if !hasher.verify(body.password, Some(stored)).await?.matches {
+        db.write(async move |tx| {
+            let (kind, subject) = (Kind::LoginFailed, Some(&user.id));
+            let event = Event { kind, subject, session_id: Some(session.id.as_str()), origin: &origin };
+            audit::store::record(tx, event).await
+        })
+        .await?;
+        return Err(Problem::invalid_field("password", "is not the password of this account"));
+    }
+    let (id, rules) = (user.id, grants.rules);
+    let deleted = db.write(async move |tx| {
+        // Ahead of the account's row, as whoever else may take an administrator away.
+        store::hold_administrators(tx).await?;
+        // Since the password was checked, it may have been changed, or every login ended.
+        if !store::claim_login(tx, &id, credential.epoch).await? {
+            return Ok(Outcome::Unknown);
+        }
+        standing::delete(tx, &id, LastAdmin::MustStay, &origin, rules).await
+    });
+    match deleted.await? {
+        Outcome::Done(_) | Outcome::AlreadySo(_) => {
+            let cookie = grants.cookie.clear();
+            Ok((StatusCode::NO_CONTENT, AppendHeaders([(SET_COOKIE, cookie)])).into_response())
+        }
+        Outcome::Refused => Err(Problem::new(Reason::LastAdmin)),
+        Outcome::Unknown => Err(gone()),
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod http;
 mod name;
+pub mod standing;
 pub mod store;
 
 use std::fmt;
@@ -24,6 +25,12 @@ pub struct UserId(String);
 impl UserId {
     pub fn new(id: Uuid) -> Self {
         Self(id.to_string())
+    }
+
+    /// Reads what may be an id, ours or one that an account came with: 1 to 64 characters of visible ASCII without comma.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b',');
+        fits.then(|| Self(text.to_owned()))
     }
 
     pub fn as_str(&self) -> &str {

@@ -2,6 +2,7 @@
 
 use sqlx::FromRow;
 
+use super::standing::{Change, LastAdmin};
 use super::{Credential, Email, Name, NewUser, User, UserId};
 use crate::ambient::UnixTime;
 use crate::db::{Error, Source, Tx};
@@ -101,16 +102,61 @@ pub async fn find_for_login<'e>(
     }))
 }
 
-/// Every account, oldest first.
+/// The account with this id, and what its login is checked against.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn list<'e>(source: impl Source<'e>) -> Result<Vec<User>, Error> {
+pub async fn find_with_credential<'e>(
+    source: impl Source<'e>,
+    id: &UserId,
+) -> Result<Option<(User, Credential)>, Error> {
+    let row: Option<CredentialRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        user_columns!(),
+        ", users.password_hash AS password_hash, users.login_epoch AS login_epoch FROM users WHERE id = $1"
+    ))
+    .bind(id.clone())
+    .fetch_optional(source)
+    .await?;
+    Ok(row.map(|CredentialRow { user, password_hash, login_epoch }| {
+        (user.into(), Credential { password_hash, epoch: login_epoch })
+    }))
+}
+
+/// The account with this id.
+///
+/// # Errors
+/// Those of the database.
+pub async fn find<'e>(source: impl Source<'e>, id: &UserId) -> Result<Option<User>, Error> {
+    let row: Option<Row> =
+        sqlx::query_as(concat!("SELECT ", user_columns!(), " FROM users WHERE users.id = $1"))
+            .bind(id.clone())
+            .fetch_optional(source)
+            .await?;
+    Ok(row.map(User::from))
+}
+
+/// At most `most` accounts whose address begins with `beginning`, after this address, in the order of addresses.
+///
+/// # Errors
+/// Those of the database.
+pub async fn page<'e>(
+    source: impl Source<'e>,
+    beginning: &str,
+    after: Option<&str>,
+    most: usize,
+) -> Result<Vec<User>, Error> {
     let rows: Vec<Row> = sqlx::query_as(concat!(
         "SELECT ",
         user_columns!(),
-        " FROM users ORDER BY users.created_at, users.id"
+        " FROM users WHERE users.email > $1 AND users.email >= $2 AND users.email < $3
+         ORDER BY users.email LIMIT $4"
     ))
+    .bind(after.unwrap_or_default().to_owned())
+    .bind(beginning.to_owned())
+    // Addresses are visible ASCII: all that begin so come before this.
+    .bind(format!("{beginning}\u{7f}"))
+    .bind(i64::try_from(most).unwrap_or(i64::MAX))
     .fetch_all(source)
     .await?;
     Ok(rows.into_iter().map(User::from).collect())
@@ -144,25 +190,82 @@ pub async fn end_logins(tx: &mut Tx<'_>, id: &UserId) -> Result<(), Error> {
     Ok(())
 }
 
-/// Opens or closes the account with this address and lets no login succeed that was checked before; `None` if there is
-/// no such account or it is so already.
+/// Holds the right to take an administrator away until the end of the transaction: who comes second sees what the first
+/// has done.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn set_active(tx: &mut Tx<'_>, email: &Email, active: bool) -> Result<Option<User>, Error> {
+pub async fn hold_administrators(tx: &mut Tx<'_>) -> Result<(), Error> {
+    let hold = "UPDATE counters SET value = value + 1 WHERE name = 'administrators'";
+    sqlx::query(hold).execute(tx.connection()).await?;
+    Ok(())
+}
+
+/// Opens or closes an account, replaces its roles, or both; `None` if there is none with this id, or it is the last open
+/// one of an administrator, must stay so, and would not. No login that was checked before an account was opened or closed
+/// succeeds. Whoever calls this has to [hold the administrators](hold_administrators).
+///
+/// # Errors
+/// Those of the database.
+pub async fn set_standing(
+    tx: &mut Tx<'_>,
+    id: &UserId,
+    change: &Change,
+    last: LastAdmin,
+) -> Result<Option<User>, Error> {
     let now = tx.now();
     let rows: Vec<Row> = sqlx::query_as(concat!(
-        "UPDATE users SET is_active = $2, login_epoch = login_epoch + 1, updated_at = $3
-         WHERE email = $1 AND is_active <> $2
+        "UPDATE users
+         SET roles = COALESCE($2, roles), is_active = COALESCE($3, is_active), updated_at = $4,
+             login_epoch = login_epoch + CASE WHEN COALESCE($3, is_active) <> is_active THEN 1 ELSE 0 END
+         WHERE id = $1
+           AND ($5 = 1
+                OR is_active <> 1
+                OR NOT (' ' || roles || ' ') LIKE '% admin %'
+                OR (COALESCE($3, is_active) = 1 AND (' ' || COALESCE($2, roles) || ' ') LIKE '% admin %')
+                OR EXISTS (SELECT 1 FROM users AS other
+                           WHERE other.id <> users.id
+                             AND other.is_active = 1 AND (' ' || other.roles || ' ') LIKE '% admin %'))
          RETURNING ",
         user_columns!()
     ))
-    .bind(email.as_str().to_owned())
-    .bind(i64::from(active))
+    .bind(id.clone())
+    .bind(change.roles.as_ref().map(|roles| roles.join(" ")))
+    .bind(change.active.map(i64::from))
+    .bind(now)
+    .bind(i64::from(last == LastAdmin::MayGo))
+    .fetch_all(tx.connection())
+    .await?;
+    Ok(rows.into_iter().next().map(User::from))
+}
+
+/// Gives an account another password hash, and lets no login succeed that was checked before; `None` if there is none
+/// with this id.
+///
+/// # Errors
+/// Those of the database.
+pub async fn set_password(tx: &mut Tx<'_>, id: &UserId, password_hash: &str) -> Result<Option<User>, Error> {
+    let now = tx.now();
+    let rows: Vec<Row> = sqlx::query_as(concat!(
+        "UPDATE users SET password_hash = $2, login_epoch = login_epoch + 1, updated_at = $3 WHERE id = $1
+         RETURNING ",
+        user_columns!()
+    ))
+    .bind(id.clone())
+    .bind(password_hash.to_owned())
     .bind(now)
     .fetch_all(tx.connection())
     .await?;
     Ok(rows.into_iter().next().map(User::from))
+}
+
+/// Deletes an account and, by the rules of the schema, every row that belongs to it.
+///
+/// # Errors
+/// Those of the database.
+pub async fn delete(tx: &mut Tx<'_>, id: &UserId) -> Result<(), Error> {
+    sqlx::query("DELETE FROM users WHERE id = $1").bind(id.clone()).execute(tx.connection()).await?;
+    Ok(())
 }
 
 /// Changes what is given, keeps what is `None`; an inner `None` takes the phone away.
@@ -205,22 +308,4 @@ pub async fn rehash(tx: &mut Tx<'_>, id: &UserId, old: &str, new: &str) -> Resul
         .execute(tx.connection())
         .await?;
     Ok(())
-}
-
-/// Replaces the roles of the account with this address; `None` if there is none.
-///
-/// # Errors
-/// Those of the database.
-pub async fn set_roles(tx: &mut Tx<'_>, email: &Email, roles: &[String]) -> Result<Option<User>, Error> {
-    let now = tx.now();
-    let rows: Vec<Row> = sqlx::query_as(concat!(
-        "UPDATE users SET roles = $2, updated_at = $3 WHERE email = $1 RETURNING ",
-        user_columns!()
-    ))
-    .bind(email.as_str().to_owned())
-    .bind(roles.join(" "))
-    .bind(now)
-    .fetch_all(tx.connection())
-    .await?;
-    Ok(rows.into_iter().next().map(User::from))
 }

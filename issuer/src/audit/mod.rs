@@ -1,12 +1,24 @@
 //! What happened, to whom, by whom: one event for each change that matters, written in the transaction that makes the
-//! change. A log line mirrors it. An event holds no secret.
+//! change. A log line mirrors it. An event holds no secret. What the events prove is told by [`chain`].
 
+pub mod chain;
+pub mod export;
+pub mod http;
+mod metrics;
+pub mod sealer;
 pub mod store;
+pub mod verify;
 
 use std::net::IpAddr;
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use crate::accounts::UserId;
+use crate::ambient::UnixTime;
 use crate::web::Client;
+
+pub use metrics::Metrics;
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,12 +30,34 @@ pub enum Kind {
     Logout,
     SessionEnded,
     RefreshReused,
+    PasswordChanged,
     RoleChanged,
     UserActivated,
     UserDeactivated,
+    UserDeleted,
 }
 
 impl Kind {
+    pub const ALL: &'static [Self] = &[
+        Self::Registered,
+        Self::Login,
+        Self::LoginFailed,
+        Self::LoginBlocked,
+        Self::Logout,
+        Self::SessionEnded,
+        Self::RefreshReused,
+        Self::PasswordChanged,
+        Self::RoleChanged,
+        Self::UserActivated,
+        Self::UserDeactivated,
+        Self::UserDeleted,
+    ];
+
+    /// The kind that is stored as `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == text)
+    }
+
     /// As it is stored and shown; stable.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -34,9 +68,11 @@ impl Kind {
             Self::Logout => "logout",
             Self::SessionEnded => "session_ended",
             Self::RefreshReused => "refresh_reused",
+            Self::PasswordChanged => "password_changed",
             Self::RoleChanged => "role_changed",
             Self::UserActivated => "user_activated",
             Self::UserDeactivated => "user_deactivated",
+            Self::UserDeleted => "user_deleted",
         }
     }
 
@@ -107,4 +143,104 @@ pub struct Event<'a> {
     pub subject: Option<&'a UserId>,
     pub session_id: Option<&'a str>,
     pub origin: &'a Origin,
+}
+
+/// An event as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Recorded {
+    pub id: String,
+    pub at: UnixTime,
+    /// As [`Kind::as_str`] has it; another version of this program may know more.
+    pub kind: String,
+    pub outcome: String,
+    pub actor: Option<String>,
+    pub subject: Option<String>,
+    pub ip: Option<String>,
+    pub device: Option<String>,
+    pub session_id: Option<String>,
+    pub request_id: Option<String>,
+}
+
+/// An event as the API shows it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
+pub struct EventBody {
+    id: String,
+    /// RFC 3339.
+    at: String,
+    /// What happened, such as `login`.
+    #[serde(rename = "type")]
+    kind: String,
+    /// `success` or `failure`.
+    outcome: String,
+    /// Who made it happen: a user, `operator`, or `issuer` by its own rules; null for someone whom we do not know.
+    actor: Option<String>,
+    /// Whose account it is about.
+    subject: Option<String>,
+    ip: Option<String>,
+    /// What the client called itself.
+    device: Option<String>,
+    session_id: Option<String>,
+    request_id: Option<String>,
+}
+
+impl From<Recorded> for EventBody {
+    fn from(event: Recorded) -> Self {
+        let Recorded { id, at, kind, outcome, actor, subject, ip, device, session_id, request_id } = event;
+        let at = at.to_string();
+        Self { id, at, kind, outcome, actor, subject, ip, device, session_id, request_id }
+    }
+}
+
+impl EventBody {
+    /// As its subject may see it: where another user was, an administrator for instance, is not the subject's to know.
+    #[must_use]
+    pub fn for_its_subject(self) -> Self {
+        let another = self.actor.is_some() && self.actor != self.subject;
+        if another { Self { ip: None, device: None, request_id: None, ..self } } else { self }
+    }
+}
+
+/// A page of events, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Events)]
+pub struct EventsBody {
+    pub items: Vec<EventBody>,
+    /// Where the next page begins; null after the last. A page may have fewer events than asked for, or none, and others
+    /// may follow.
+    pub next_cursor: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_found_by_its_own_name() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::parse(kind.as_str()), Some(*kind));
+        }
+        assert_eq!(Kind::parse("logi"), None);
+    }
+
+    #[test]
+    fn only_ones_own_whereabouts_are_shown_and_those_of_strangers() {
+        let event = |actor: Option<&str>| {
+            let event = Recorded {
+                id: "1".into(),
+                at: UnixTime::from_seconds(1),
+                kind: "login".into(),
+                outcome: "success".into(),
+                actor: actor.map(str::to_owned),
+                subject: Some("ada".into()),
+                ip: Some("192.0.2.1".into()),
+                device: None,
+                session_id: None,
+                request_id: None,
+            };
+            EventBody::from(event).for_its_subject().ip
+        };
+        assert!(event(Some("ada")).is_some() && event(None).is_some());
+        assert!(event(Some("root")).is_none() && event(Some("operator")).is_none());
+    }
 }

@@ -1,6 +1,7 @@
 //! The operator's command. What goes wrong is one line per cause on standard error and a non-zero exit; passwords
 //! and keys are never taken from, or shown on, the command line.
 
+mod audit;
 mod check;
 mod keys;
 mod serve;
@@ -15,8 +16,9 @@ use anyhow::{Context as _, anyhow};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::ambient::Ids;
 use crate::config::{self, Finding, Settings};
-use crate::db;
+use crate::db::{self, Db, Schema};
 
 /// Issues tokens for services behind an edge that verifies them.
 #[derive(Debug, Parser)]
@@ -44,9 +46,12 @@ enum Command {
     /// Make, list, rotate and revoke signing keys.
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Make and list accounts, set their roles.
+    /// Make, list, change and delete accounts.
     #[command(subcommand)]
     Users(users::Command),
+    /// Prove that no event is missing or changed, and hand the events over.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Create the database or bring it up to date.
     Migrate,
     /// Print what a shell needs to complete these commands.
@@ -64,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Check => check::run(&config),
         Command::Keys(command) => keys::run(&config, command).map(|()| ExitCode::SUCCESS),
         Command::Users(command) => users::run(&config, command).map(|()| ExitCode::SUCCESS),
+        Command::Audit(command) => audit::run(&config, command).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => {
             // A reader that has gone away would make it panic.
             let mut script = Vec::new();
@@ -115,6 +121,17 @@ fn report(findings: &[Finding]) -> anyhow::Result<()> {
 fn block_on<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(task)
+}
+
+/// Opens the database, works with it, and closes it.
+async fn with_db<T>(
+    settings: &Settings,
+    work: impl AsyncFnOnce(&Db) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let db = db::open(settings, Schema::Expect, &Ids::system()).await?;
+    let result = work(&db).await;
+    db.close().await;
+    result
 }
 
 fn migrate(config: &Path) -> anyhow::Result<()> {

@@ -11,6 +11,8 @@ use tokio::sync::watch;
 
 use crate::ambient::Ids;
 use crate::app::App;
+use crate::audit::chain::Flaw;
+use crate::audit::sealer::Outcome;
 use crate::config::{self, Finding, Hashing, Settings};
 use crate::db::{self, Db, Schema};
 use crate::jobs::{Lease, Stop, Supervisor};
@@ -18,10 +20,19 @@ use crate::passwords::available_memory_kib;
 use crate::tokens::reload::{Reloader, Watch};
 use crate::tokens::{KeySet, Lifetimes, LiveKeys, NOTED_EVERY, oversize};
 use crate::web::{self, Connections};
-use crate::{log, router, sessions};
+use crate::{audit, log, router, sessions};
 
 /// More threads than this only wait: hashing has its own, and a request needs little else.
 const MAX_WORKERS: usize = 4;
+
+/// How often audit events are sealed.
+const SEAL_EVERY: Duration = Duration::from_secs(1);
+
+/// How long nothing is sealed after the audit was found not to be whole.
+const SEAL_REFUSED: Duration = Duration::from_secs(60);
+
+/// Longer than sealing takes, in seconds.
+const SEALING_TAKES: i64 = 60;
 
 /// How often ended sessions are swept out, in seconds.
 const SWEEP_EVERY: u64 = 3600;
@@ -67,7 +78,7 @@ async fn serve(settings: Settings, env: Vec<(String, String)>, keys: KeySet, ids
         signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).context("cannot hear SIGXFSZ")?;
     let public = web::bind(settings.server.listen).await?;
     let internal = web::bind(settings.internal.listen).await?;
-    let db = db::open(&settings.database, Schema::Migrate, &ids).await?;
+    let db = db::open(&settings, Schema::Migrate, &ids).await?;
     let keys = Arc::new(LiveKeys::new(keys));
     let reloader = Reloader {
         running: settings.clone(),
@@ -82,11 +93,14 @@ async fn serve(settings: Settings, env: Vec<(String, String)>, keys: KeySet, ids
     note_lifetime(&reloader, &db).await?;
     // Begun here, so that no change and no SIGHUP is missed between now and the task's turn.
     let mut begun = Some(Watch::start(reloader.clone()));
-    let (watched, noted, swept) = (reloader.clone(), (reloader, db.clone()), (db.clone(), ids.clone()));
+    let (watched, noted) = (reloader.clone(), (reloader, db.clone()));
+    let swept = (db.clone(), ids.clone(), settings.audit.retention);
+    let sealed = (db.clone(), Lease::new("audit", SEALING_TAKES, &ids), app.audit.clone());
     tasks.keep("reload", move |stop| {
         watch(begun.take().unwrap_or_else(|| Watch::start(watched.clone())), stop)
     });
     tasks.keep("lifetimes", move |stop| note_lifetimes(noted.clone(), stop));
+    tasks.keep("audit", move |stop| seal(sealed.clone(), stop));
     tasks.keep("sweep", move |stop| sweep(swept.clone(), stop));
     let version = env!("CARGO_PKG_VERSION");
     let internal_address = internal.local_addr().context("cannot tell the address")?;
@@ -149,12 +163,59 @@ async fn note_lifetime(reloader: &Reloader, db: &Db) -> Result<(), db::Error> {
     Ok(())
 }
 
-/// Forgets ended sessions, now and every hour, if no other issuer does.
-async fn sweep((db, ids): (Db, Ids), mut stop: Stop) {
+/// Seals what happened, if no other issuer does.
+async fn seal((db, lease, metrics): (Db, Lease, audit::Metrics), mut stop: Stop) {
+    loop {
+        let sealed = async {
+            let waiting = audit::sealer::look(&db, &metrics).await?;
+            if waiting && lease.take(&db).await? {
+                let outcome = audit::sealer::seal(&db).await?;
+                audit::sealer::look(&db, &metrics).await?;
+                return Ok::<_, db::Error>(outcome);
+            }
+            Ok(Outcome::Done(0))
+        };
+        let pause = match sealed.await {
+            Ok(Outcome::Done(_)) => SEAL_EVERY,
+            Ok(Outcome::Refused(flaw)) => {
+                audit_broken(&flaw);
+                SEAL_REFUSED
+            }
+            Err(error) => {
+                tracing::warn!(event = "sealing_failed", error = %error, "audit events were not sealed");
+                SEAL_EVERY
+            }
+        };
+        if !stop.pause(pause).await {
+            return;
+        }
+    }
+}
+
+fn audit_broken(flaw: &Flaw) {
+    let flaw = flaw.to_string();
+    tracing::error!(
+        event = "audit_broken",
+        flaw,
+        "the audit is not whole; `countersign audit verify` says more"
+    );
+}
+
+/// Forgets ended sessions, and events that are older than they are kept, now and every hour, if no other issuer does.
+async fn sweep((db, ids, retention): (Db, Ids, Option<i64>), mut stop: Stop) {
     let lease = Lease::new("sweep", SWEEP_TAKES, &ids);
     loop {
         let swept = async {
-            if lease.take(&db).await? { sessions::sweep(&db, ids.clock.now()).await } else { Ok(0) }
+            if !lease.take(&db).await? {
+                return Ok(0);
+            }
+            if let Some(retention) = retention
+                && let Outcome::Refused(flaw) =
+                    audit::sealer::retire(&db, ids.clock.now().minus(retention)).await?
+            {
+                audit_broken(&flaw);
+            }
+            sessions::sweep(&db, ids.clock.now()).await
         };
         match swept.await {
             Ok(0) => {}

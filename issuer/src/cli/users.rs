@@ -4,17 +4,18 @@ use std::io::{BufRead as _, IsTerminal as _};
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow, ensure};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
-use super::{block_on, say, settings};
+use super::{block_on, say, settings, with_db};
 use crate::access;
+use crate::accounts::standing::{self, Change, LastAdmin, Outcome};
 use crate::accounts::{Email, Name, NewUser, User, UserBody, UserId, is_invisible, store};
 use crate::ambient::Ids;
 use crate::audit::{self, Event, Kind, Origin};
 use crate::config::Settings;
-use crate::db::{self, Db, Schema, Tx};
+use crate::db::Db;
 use crate::passwords::{Cost, Hasher, Password, Policy, check_strength};
-use crate::sessions;
+use crate::sessions::Rules;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -33,11 +34,14 @@ pub(super) enum Command {
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Show every account.
+    /// Show the accounts, in the order of their addresses.
     List {
         /// As JSON, for programs.
         #[arg(long)]
         json: bool,
+        /// Only those whose address begins with this.
+        #[arg(long, value_name = "BEGINNING", default_value = "")]
+        search: String,
     },
     /// Replace the roles of an account; tokens issued from then on carry the new ones.
     SetRole {
@@ -46,17 +50,54 @@ pub(super) enum Command {
         /// All roles that the account shall have; others are taken away.
         #[arg(required = true, value_name = "ROLE")]
         roles: Vec<String>,
+        #[command(flatten)]
+        last: Last,
     },
     /// Close an account: its sessions end at once and nobody can log in to it.
     Deactivate {
         /// The address of the account.
         email: String,
+        #[command(flatten)]
+        last: Last,
     },
     /// Open a closed account again.
     Activate {
         /// The address of the account.
         email: String,
     },
+    /// Give an account a new password, asked for or read from standard input; its sessions end.
+    SetPassword {
+        /// The address of the account.
+        email: String,
+        /// Read the password from the first line of standard input instead of asking.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// End every session of an account, and every login under way.
+    EndSessions {
+        /// The address of the account.
+        email: String,
+    },
+    /// Delete an account, for good; what happened to it stays in the audit, under its id.
+    Delete {
+        /// The address of the account.
+        email: String,
+        #[command(flatten)]
+        last: Last,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Last {
+    /// Also if no administrator is left who can log in.
+    #[arg(long)]
+    force: bool,
+}
+
+impl From<Last> for LastAdmin {
+    fn from(Last { force }: Last) -> Self {
+        if force { Self::MayGo } else { Self::MustStay }
+    }
 }
 
 pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
@@ -64,21 +105,28 @@ pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Create { email, name, roles, password_stdin } => {
             let roles = if roles.is_empty() { vec![access::USER.to_owned()] } else { roles };
-            let roles = known(&settings, roles)?;
+            let roles = settings.roles.check(&roles)?;
             let email = parse_email(&email)?;
             let name = Name::parse(&name).map_err(|error| anyhow!("--name {error}"))?;
-            let password = if password_stdin { piped_password()? } else { asked_password()? };
-            check_strength(Policy::from(&settings.passwords), &password, &email, &name)
-                .map_err(|error| anyhow!("the password {error}"))?;
+            let password = new_password(password_stdin, &settings, &email, &name)?;
             block_on(create(&settings, email, name, roles, password))
         }
-        Command::List { json } => block_on(list(&settings, json)),
-        Command::SetRole { email, roles } => {
-            let roles = known(&settings, roles)?;
-            block_on(set_role(&settings, parse_email(&email)?, roles))
+        Command::List { json, search } => block_on(list(&settings, &search, json)),
+        Command::SetRole { email, roles, last } => {
+            let roles = settings.roles.check(&roles)?;
+            let shown = roles.join(", ");
+            let change = Change { roles: Some(roles), active: None };
+            let (user, _) = block_on(set_standing(&settings, &email, change, last.into()))?;
+            say(format_args!("{}: {shown}", user.email));
+            Ok(())
         }
-        Command::Deactivate { email } => block_on(set_active(&settings, parse_email(&email)?, false)),
-        Command::Activate { email } => block_on(set_active(&settings, parse_email(&email)?, true)),
+        Command::Deactivate { email, last } => set_active(&settings, &email, false, last.into()),
+        Command::Activate { email } => set_active(&settings, &email, true, LastAdmin::MustStay),
+        Command::SetPassword { email, password_stdin } => {
+            block_on(set_password(&settings, &email, password_stdin))
+        }
+        Command::EndSessions { email } => block_on(end_sessions(&settings, &email)),
+        Command::Delete { email, last } => block_on(delete(&settings, &email, last.into())),
     }
 }
 
@@ -86,17 +134,17 @@ fn parse_email(text: &str) -> anyhow::Result<Email> {
     Email::parse(text).map_err(|error| anyhow!("{text:?} {error}"))
 }
 
-/// The roles without repetition, if the configuration knows them all.
-fn known(settings: &Settings, roles: Vec<String>) -> anyhow::Result<Vec<String>> {
-    let mut known = Vec::new();
-    for role in roles {
-        let names = || settings.roles.names().collect::<Vec<_>>().join(", ");
-        ensure!(settings.roles.knows(&role), "there is no role {role:?}; the configuration has {}", names());
-        if !known.contains(&role) {
-            known.push(role);
-        }
-    }
-    Ok(known)
+/// A password by the rules of the configuration, asked for or read.
+fn new_password(piped: bool, settings: &Settings, email: &Email, name: &Name) -> anyhow::Result<Password> {
+    let password = if piped { piped_password()? } else { asked_password()? };
+    check_strength(Policy::from(&settings.passwords), &password, email, name)
+        .map_err(|error| anyhow!("the password {error}"))?;
+    Ok(password)
+}
+
+async fn hash(settings: &Settings, password: Password) -> anyhow::Result<String> {
+    let hasher = Hasher::start(Cost::from(&settings.hashing), 1, 1)?;
+    Ok(hasher.hash(password, Ids::system().entropy.bytes()).await?)
 }
 
 fn piped_password() -> anyhow::Result<Password> {
@@ -119,17 +167,6 @@ fn asked_password() -> anyhow::Result<Password> {
     Ok(first)
 }
 
-/// Opens the database, works with it, and closes it.
-async fn with_db<T>(
-    settings: &Settings,
-    work: impl AsyncFnOnce(&Db) -> anyhow::Result<T>,
-) -> anyhow::Result<T> {
-    let db = db::open(&settings.database, Schema::Expect, &Ids::system()).await?;
-    let result = work(&db).await;
-    db.close().await;
-    result
-}
-
 async fn create(
     settings: &Settings,
     email: Email,
@@ -137,16 +174,16 @@ async fn create(
     roles: Vec<String>,
     password: Password,
 ) -> anyhow::Result<()> {
-    let ids = Ids::system();
-    let hasher = Hasher::start(Cost::from(&settings.hashing), 1, 1)?;
-    let password_hash = hasher.hash(password, ids.entropy.bytes()).await?;
-    let id = UserId::new(ids.uuid());
+    let password_hash = hash(settings, password).await?;
+    let id = UserId::new(Ids::system().uuid());
     let new = NewUser { id, email: email.clone(), name, phone: None, password_hash, roles };
     let created = with_db(settings, async |db| {
         let create = db.write(async move |tx| {
             let created = store::create(tx, &new).await?;
             if let Some(user) = &created {
-                note(tx, Kind::Registered, user).await?;
+                let (subject, origin) = (Some(&user.id), Origin::command());
+                let event = Event { kind: Kind::Registered, subject, session_id: None, origin: &origin };
+                audit::store::record(tx, event).await?;
             }
             Ok(created)
         });
@@ -157,74 +194,138 @@ async fn create(
     Ok(())
 }
 
-/// Writes down what the operator did to an account.
-async fn note(tx: &mut Tx<'_>, kind: Kind, user: &User) -> Result<(), db::Error> {
-    let origin = Origin::command();
-    let event = Event { kind, subject: Some(&user.id), session_id: None, origin: &origin };
-    audit::store::record(tx, event).await
-}
+/// Accounts that are read at a time.
+const STRETCH: usize = 500;
 
-async fn list(settings: &Settings, json: bool) -> anyhow::Result<()> {
-    let users = with_db(settings, async |db| Ok(store::list(db.reads()).await?)).await?;
-    if json {
-        let users = users.into_iter().map(|user| UserBody::new(user, &settings.roles));
-        say(serde_json::to_string_pretty(&users.collect::<Vec<_>>())?);
-        return Ok(());
-    }
-    say(format_args!(
-        "{:<36}  {:<32} {:<16} {:<9} {:<20}  NAME",
-        "ID", "EMAIL", "ROLES", "ACTIVE", "CREATED"
-    ));
-    for user in users {
-        let (roles, created) = (user.roles.join(","), user.created_at.to_string());
-        let active = if user.is_active { "active" } else { "inactive" };
+async fn list(settings: &Settings, search: &str, json: bool) -> anyhow::Result<()> {
+    let beginning = search.trim_matches(' ').to_ascii_lowercase();
+    ensure!(
+        beginning.bytes().all(|b| b.is_ascii_graphic()),
+        "--search {search:?} is not what an address begins with"
+    );
+    if !json {
         say(format_args!(
-            "{:<36}  {:<32} {roles:<16} {active:<9} {created:<20}  {}",
-            user.id.as_str(),
-            user.email,
-            printable(&user.name)
+            "{:<36}  {:<32} {:<16} {:<9} {:<20}  NAME",
+            "ID", "EMAIL", "ROLES", "ACTIVE", "CREATED"
         ));
     }
+    with_db(settings, async |db| {
+        let mut after: Option<String> = None;
+        loop {
+            let users = store::page(db.reads(), &beginning, after.as_deref(), STRETCH).await?;
+            let Some(last) = users.last() else { break };
+            let (last, first) = (last.email.clone(), after.is_none());
+            for (index, user) in users.into_iter().enumerate() {
+                if json {
+                    let ahead = if first && index == 0 { "[" } else { "," };
+                    say(format_args!(
+                        "{ahead}{}",
+                        serde_json::to_string(&UserBody::new(user, &settings.roles))?
+                    ));
+                } else {
+                    say_user(&user);
+                }
+            }
+            after = Some(last);
+        }
+        if json {
+            say(if after.is_none() { "[]" } else { "]" });
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn say_user(user: &User) {
+    let (roles, created) = (user.roles.join(","), user.created_at.to_string());
+    let active = if user.is_active { "active" } else { "inactive" };
+    say(format_args!(
+        "{:<36}  {:<32} {roles:<16} {active:<9} {created:<20}  {}",
+        user.id.as_str(),
+        user.email,
+        printable(&user.name)
+    ));
+}
+
+/// The account with this address.
+async fn find(db: &Db, email: &str) -> anyhow::Result<User> {
+    let email = parse_email(email)?;
+    let found = store::find_for_login(db.reads(), &email).await?;
+    found.map(|(user, _)| user).with_context(|| format!("there is no account with {email}"))
+}
+
+/// The account after the change, and whether there was anything to change.
+async fn set_standing(
+    settings: &Settings,
+    email: &str,
+    change: Change,
+    last: LastAdmin,
+) -> anyhow::Result<(User, bool)> {
+    let rules = Rules::from(settings);
+    with_db(settings, async move |db| {
+        let id = find(db, email).await?.id;
+        let work = db
+            .write(async move |tx| standing::change(tx, &id, &change, last, &Origin::command(), rules).await);
+        done(work.await?, email)
+    })
+    .await
+}
+
+fn done(outcome: Outcome, email: &str) -> anyhow::Result<(User, bool)> {
+    match outcome {
+        Outcome::Done(user) => Ok((user, true)),
+        Outcome::AlreadySo(user) => Ok((user, false)),
+        Outcome::Refused => {
+            Err(anyhow!("{email} is the last administrator who can log in; --force does it all the same"))
+        }
+        Outcome::Unknown => Err(anyhow!("there is no account with {email}")),
+    }
+}
+
+fn set_active(settings: &Settings, email: &str, active: bool, last: LastAdmin) -> anyhow::Result<()> {
+    let change = Change { active: Some(active), roles: None };
+    let (user, changed) = block_on(set_standing(settings, email, change, last))?;
+    let already = if changed { "" } else { " already" };
+    say(format_args!("{}: {}{already}", user.email, if active { "active" } else { "inactive" }));
     Ok(())
 }
 
-async fn set_role(settings: &Settings, email: Email, roles: Vec<String>) -> anyhow::Result<()> {
-    let (account, new) = (email.clone(), roles.clone());
-    let found = with_db(settings, async |db| {
-        let set = db.write(async move |tx| {
-            let user = store::set_roles(tx, &account, &new).await?;
-            if let Some(user) = &user {
-                note(tx, Kind::RoleChanged, user).await?;
-            }
-            Ok(user)
+async fn set_password(settings: &Settings, email: &str, piped: bool) -> anyhow::Result<()> {
+    let rules = Rules::from(settings);
+    let user = with_db(settings, async move |db| {
+        let user = find(db, email).await?;
+        let (address, name) = (Email::parse(&user.email)?, Name::parse(&user.name)?);
+        let password = new_password(piped, settings, &address, &name)?;
+        let (id, password_hash) = (user.id, hash(settings, password).await?);
+        let work = db.write(async move |tx| {
+            standing::set_password(tx, &id, &password_hash, &Origin::command(), rules).await
         });
-        Ok(set.await?)
+        work.await?.with_context(|| format!("there is no account with {email}"))
     });
-    ensure!(found.await?.is_some(), "there is no account with {email}");
-    say(format_args!("{email}: {}", roles.join(", ")));
+    say(format_args!("{}: new password; its sessions have ended", user.await?.email));
     Ok(())
 }
 
-async fn set_active(settings: &Settings, email: Email, active: bool) -> anyhow::Result<()> {
-    let (account, rules) = (email.clone(), sessions::Rules::from(settings));
-    let changed = with_db(settings, async |db| {
-        let set = db.write(async move |tx| {
-            let Some(user) = store::set_active(tx, &account, active).await? else { return Ok(false) };
-            let kind = if active { Kind::UserActivated } else { Kind::UserDeactivated };
-            note(tx, kind, &user).await?;
-            if !active {
-                let origin = Origin::command();
-                sessions::ending::end_all(tx, &user.id, Kind::SessionEnded, &origin, rules).await?;
-            }
-            Ok(true)
-        });
-        let changed = set.await?;
-        let known = store::find_for_login(db.reads(), &email).await?.is_some();
-        ensure!(known, "there is no account with {email}");
-        Ok(changed)
+async fn end_sessions(settings: &Settings, email: &str) -> anyhow::Result<()> {
+    let rules = Rules::from(settings);
+    let user = with_db(settings, async move |db| {
+        let id = find(db, email).await?.id;
+        let work = db.write(async move |tx| standing::end_sessions(tx, &id, &Origin::command(), rules).await);
+        work.await?.with_context(|| format!("there is no account with {email}"))
     });
-    let already = if changed.await? { "" } else { " already" };
-    say(format_args!("{email}: {}{already}", if active { "active" } else { "inactive" }));
+    say(format_args!("{}: its sessions have ended", user.await?.email));
+    Ok(())
+}
+
+async fn delete(settings: &Settings, email: &str, last: LastAdmin) -> anyhow::Result<()> {
+    let rules = Rules::from(settings);
+    let deleted = with_db(settings, async move |db| {
+        let id = find(db, email).await?.id;
+        let work = db.write(async move |tx| standing::delete(tx, &id, last, &Origin::command(), rules).await);
+        done(work.await?, email)
+    });
+    let (user, _) = deleted.await?;
+    say(format_args!("deleted {} ({})", user.email, user.id));
     Ok(())
 }
 

@@ -5,6 +5,7 @@ mod database;
 mod edit;
 mod finding;
 mod reader;
+mod roles;
 mod secret;
 mod sections;
 mod value;
@@ -17,11 +18,12 @@ pub use database::{Database, DatabaseUrl, PostgresUrl};
 pub use edit::{EditError, append_key, key_lines, lock_for_edit, remove_keys, replace_file, revoke_key};
 pub(crate) use edit::{belong_as, sync_folder};
 pub use finding::{Finding, Severity};
+pub use roles::Roles;
 pub(crate) use secret::readable_by_others;
 pub use secret::{Secret, Secrets};
 pub use sections::{
-    Cookies, Cors, Hashing, Internal, Jwks, KeyLine, Log, LogFormat, MAX_HASH_MEMORY_KIB, MAX_HASH_PASSES,
-    Passwords, Roles, Server, Sessions, Tokens,
+    Audit, Cookies, Cors, Hashing, Internal, Jwks, KeyLine, Log, LogFormat, MAX_HASH_MEMORY_KIB,
+    MAX_HASH_PASSES, Passwords, Server, Sessions, Tokens,
 };
 pub(crate) use sections::{LONGEST_KID, is_kid};
 pub(crate) use value::Seconds;
@@ -45,6 +47,7 @@ pub struct Settings {
     pub cookies: Cookies,
     pub passwords: Passwords,
     pub hashing: Hashing,
+    pub audit: Audit,
     pub log: Log,
     pub roles: Roles,
     pub keys: Vec<KeyLine>,
@@ -117,8 +120,9 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
     let cookies = sections::cookies(reader);
     let passwords = sections::passwords(reader);
     let hashing = sections::hashing(reader);
+    let audit = sections::audit(reader, folder);
     let log = sections::log(reader);
-    let roles = sections::roles(reader);
+    let roles = roles::roles(reader);
     let keys = sections::keys(reader, folder);
     Some(Settings {
         file: file.to_owned(),
@@ -133,6 +137,7 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
         cookies,
         passwords,
         hashing,
+        audit,
         log,
         roles,
         keys,
@@ -140,6 +145,13 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
 }
 
 impl Settings {
+    /// What proves rows that are kept: every secret, also those that are good for nothing else any more.
+    pub fn archive_secrets(&self) -> Secrets {
+        let mut secrets = self.secrets.clone();
+        secrets.previous.extend(self.audit.old_secrets.iter().cloned());
+        secrets
+    }
+
     /// The sections in which `self` and `other` differ and which only a restart applies: all but the keys.
     pub fn sections_changed(&self, other: &Self) -> Vec<&'static str> {
         let pairs = [
@@ -154,6 +166,7 @@ impl Settings {
             ("sessions", self.sessions == other.sessions),
             ("cookies", self.cookies == other.cookies),
             ("hashing", self.hashing == other.hashing),
+            ("audit", self.audit == other.audit),
             ("log", self.log == other.log),
             ("roles", self.roles == other.roles),
         ];

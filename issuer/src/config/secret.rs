@@ -68,15 +68,7 @@ pub(super) fn secrets(reader: &mut Reader, folder: &Path) -> Option<Secrets> {
         }
         Err(Refused) => None,
     };
-    let files: Vec<PathBuf> = section.or("previous_files", Vec::new());
-    if files.len() > MAX_PREVIOUS {
-        section.error("previous_files", format!("expected at most {MAX_PREVIOUS} files"));
-    }
-    let mut previous = Vec::new();
-    for file in files.iter().take(MAX_PREVIOUS) {
-        let secret = read_secret_file(&mut section, "previous_files", &folder.join(file));
-        previous.extend(secret.and_then(|secret| strong(&mut section, "previous_files", secret)));
-    }
+    let previous = secret_files(&mut section, "previous_files", folder);
     let ring: Vec<&Secret> = current.iter().chain(&previous).collect();
     if ring.iter().enumerate().any(|(index, secret)| ring.iter().skip(index + 1).any(|other| other == secret))
     {
@@ -84,6 +76,20 @@ pub(super) fn secrets(reader: &mut Reader, folder: &Path) -> Option<Secrets> {
     }
     section.finish();
     current.map(|current| Secrets { current, previous })
+}
+
+/// The secrets of the files that the key `name` lists, newest first by convention.
+pub(super) fn secret_files(section: &mut Section<'_>, name: &'static str, folder: &Path) -> Vec<Secret> {
+    let files: Vec<PathBuf> = section.or(name, Vec::new());
+    if files.len() > MAX_PREVIOUS {
+        section.error(name, format!("expected at most {MAX_PREVIOUS} files"));
+    }
+    let mut secrets = Vec::new();
+    for file in files.iter().take(MAX_PREVIOUS) {
+        let secret = read_secret_file(section, name, &folder.join(file));
+        secrets.extend(secret.and_then(|secret| strong(section, name, secret)));
+    }
+    secrets
 }
 
 fn strong(section: &mut Section<'_>, name: &str, secret: Secret) -> Option<Secret> {

@@ -1,13 +1,13 @@
 //! The sections of the configuration: shape, defaults and limits of each. A limit that is crossed is a finding;
 //! nothing is clamped in silence.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use countersign_claims::Alg;
 
 use super::reader::{Reader, Section};
+use super::secret::{Secret, secret_files};
 use super::value::{Instant, Network, Origin, PublicUrl, Seconds, Setting as _};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -274,41 +274,24 @@ fn is_log_filter(text: &str) -> bool {
     })
 }
 
-/// Which permissions each role grants.
+/// How long what happened is remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Roles(pub BTreeMap<String, Vec<String>>);
-
-pub(super) fn roles(reader: &mut Reader) -> Roles {
-    let default = ["positions:read", "quotes:read", "alerts:read", "alerts:write"].map(String::from).to_vec();
-    let mut roles = BTreeMap::from([("user".into(), default.clone()), ("admin".into(), default)]);
-    let mut section = reader.section("roles");
-    for name in section.names() {
-        let Some(permissions) = section.named::<Vec<String>>(&name) else { continue };
-        if !is_name(&name) {
-            section.error(&name, "a role is 1 to 64 of a-z, 0-9, '_', '-' and '.'");
-        }
-        if permissions.is_empty() {
-            section.error(&name, "grants nothing; name at least one permission");
-        }
-        // RFC 6749 §3.3: what a scope token may hold.
-        let is_scope =
-            |p: &String| !p.is_empty() && p.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
-        if let Some(odd) = permissions.iter().find(|p| !is_scope(p)) {
-            section.error(
-                &name,
-                format!("{odd:?} cannot be a permission: printable ASCII without spaces or quotes"),
-            );
-        }
-        roles.insert(name, permissions);
-    }
-    section.finish();
-    Roles(roles)
+pub struct Audit {
+    /// Events older than so many seconds are removed; none are if absent.
+    pub retention: Option<i64>,
+    /// Secrets that were replaced, and are good for nothing but proving the events of their time.
+    pub old_secrets: Vec<Secret>,
 }
 
-/// Roles travel in a comma-separated header and a space-separated column.
-fn is_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-.".contains(&b))
+pub(super) fn audit(reader: &mut Reader, folder: &Path) -> Audit {
+    let mut section = reader.section("audit");
+    let retention = section.optional("retention").map(|Seconds(seconds)| seconds);
+    if retention.is_some_and(|seconds| seconds < 86_400) {
+        section.error("retention", "expected 1d to 3650d");
+    }
+    let old_secrets = secret_files(&mut section, "old_secret_files", folder);
+    section.finish();
+    Audit { retention, old_secrets }
 }
 
 /// One `[[keys]]` entry.

@@ -110,6 +110,12 @@ fn what_is_wrong_is_told_with_file_key_and_reason() {
             "roles.user: \"a b\" cannot be a permission: printable ASCII without spaces or quotes",
         ),
         ("[roles]\nuser = [\"\"]", "roles.user: expected a list of strings"),
+        (
+            "[roles]\nuser = [\"al*\"]",
+            "roles.user: \"al*\" cannot be a wildcard: '*' stands alone or at the end, after a ':', as in \"alerts:*\"",
+        ),
+        ("[roles]\nuser = [\"orders:*\"]", "roles.user: \"orders:*\" fits no permission that a role names"),
+        ("[audit]\nretention = \"1h\"", "audit.retention: expected 1d to 3650d"),
         ("[roles]\nuser = []", "roles.user: grants nothing; name at least one permission"),
         ("[roles]\n\"a,b\" = [\"x\"]", "roles.a,b: a role is 1 to 64 of a-z, 0-9, '_', '-' and '.'"),
         ("[[keys]]\nkid = \"a\"\nfile = \"a.pem\"", "keys[0].sign_from: is required"),
@@ -287,6 +293,19 @@ fn a_role_of_the_file_replaces_its_default_and_leaves_the_others() {
     assert_eq!(permissions("user"), "quotes:read");
     assert_eq!(permissions("trader"), "orders:write");
     assert_eq!(permissions("admin"), "positions:read quotes:read alerts:read alerts:write");
+}
+
+#[test]
+fn a_wildcard_stands_for_the_permissions_that_roles_name() {
+    let settings = settings(
+        "[roles]\nuser = [\"quotes:read\"]\nboss = [\"orders:*\", \"quotes:read\", \"orders:read\"]\n\
+         trader = [\"orders:write\", \"orders:read\", \"orders\", \"ordersx:read\"]\nadmin = [\"*\"]",
+        &[],
+    );
+    let permissions = |role: &str| settings.roles.permissions(&[role.to_owned()]).join(" ");
+    assert_eq!(permissions("boss"), "orders:read orders:write quotes:read");
+    assert_eq!(permissions("admin"), "orders orders:read orders:write ordersx:read quotes:read");
+    assert_eq!(settings.roles.all_permissions().len(), 5);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Which migrations the database has had. Both backends get the same ones under the same numbers; only the type of
-//! binary columns differs.
+//! Which migrations the database has had. Both backends get the same ones under the same numbers. Two things differ: the
+//! type of binary columns, and lines that only PostgreSQL understands, which are comments to SQLite.
 
 use sqlx::migrate::{AppliedMigration, Migrate as _, MigrateError, Migration, Migrator};
 use sqlx::{AnyConnection, AssertSqlSafe, SqlSafeStr as _};
@@ -8,12 +8,15 @@ use super::Backend;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
+/// What a line begins with that only PostgreSQL runs.
+const POSTGRES_ONLY: &str = "-- PostgreSQL: ";
+
 /// The migrations as this backend runs them.
 fn of(backend: Backend) -> Migrator {
     let adapted = |migration: &Migration| match backend {
         Backend::Sqlite => migration.clone(),
         Backend::Postgres => {
-            let sql = migration.sql.as_str().replace(" BLOB", " BYTEA");
+            let sql = migration.sql.as_str().replace(" BLOB", " BYTEA").replace(POSTGRES_ONLY, "");
             let (version, description) = (migration.version, migration.description.clone());
             let sql = AssertSqlSafe(sql).into_sql_str();
             Migration::new(version, description, migration.migration_type, sql, migration.no_tx)

@@ -16,7 +16,8 @@ use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
 use super::tx::Stalls;
 use super::{Backend, Db, Error, Figures, migrations, readiness, writer};
 use crate::ambient::Ids;
-use crate::config::{Database, DatabaseUrl};
+use crate::config::{Database, DatabaseUrl, Settings};
+use crate::secrets::Ring;
 
 /// SQLite reads on as many connections; each costs a thread and a page cache.
 const SQLITE_READERS: u32 = 4;
@@ -51,7 +52,8 @@ impl OpenError {
 ///
 /// # Errors
 /// [`OpenError`].
-pub async fn open(database: &Database, schema: Schema, ids: &Ids) -> Result<Db, OpenError> {
+pub async fn open(settings: &Settings, schema: Schema, ids: &Ids) -> Result<Db, OpenError> {
+    let database = &settings.database;
     let url = &database.url;
     match schema {
         Schema::Migrate => migrate(database).await?,
@@ -65,7 +67,12 @@ pub async fn open(database: &Database, schema: Schema, ids: &Ids) -> Result<Db, 
     }
     let fail = |error: sqlx::Error| OpenError::new(url, Error::from(error));
     let figures = Arc::<Figures>::default();
-    let desk = writer::Desk { ids: ids.clone(), stalls: Stalls::default(), figures: Arc::clone(&figures) };
+    let desk = writer::Desk {
+        ids: ids.clone(),
+        ring: Ring::from(&settings.archive_secrets()),
+        stalls: Stalls::default(),
+        figures: Arc::clone(&figures),
+    };
     let (backend, address) = (backend(url), address(url, "rw"));
     let (reads, writes) = match backend {
         Backend::Sqlite => {

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sqlx::AnyConnection;
 use uuid::Uuid;
 
-use crate::ambient::{Ids, UnixTime};
+use super::writer::Desk;
+use crate::ambient::UnixTime;
+use crate::secrets::Ring;
 
 /// What happens outside the database when a transaction has been committed, such as a log line.
 pub(super) type Effect = Box<dyn FnOnce() + Send>;
@@ -15,8 +17,7 @@ pub(super) type Effect = Box<dyn FnOnce() + Send>;
 pub struct Tx<'c> {
     pub(super) connection: &'c mut AnyConnection,
     now: UnixTime,
-    ids: &'c Ids,
-    stalls: &'c Stalls,
+    desk: &'c Desk,
     pub(super) effects: Vec<Effect>,
 }
 
@@ -27,8 +28,8 @@ impl fmt::Debug for Tx<'_> {
 }
 
 impl<'c> Tx<'c> {
-    pub(super) fn new(connection: &'c mut AnyConnection, ids: &'c Ids, stalls: &'c Stalls) -> Self {
-        Self { connection, now: ids.clock.now(), ids, stalls, effects: Vec::new() }
+    pub(super) fn new(connection: &'c mut AnyConnection, desk: &'c Desk) -> Self {
+        Self { connection, now: desk.ids.clock.now(), desk, effects: Vec::new() }
     }
 
     /// Where statements run.
@@ -42,7 +43,12 @@ impl<'c> Tx<'c> {
     }
 
     pub fn new_id(&self) -> Uuid {
-        self.ids.uuid()
+        self.desk.ids.uuid()
+    }
+
+    /// What makes and checks the MACs of rows that are kept: also by secrets that are good for nothing else any more.
+    pub fn archive_ring(&self) -> &Ring {
+        &self.desk.ring
     }
 
     /// Does `effect` once this transaction has been committed, and never if it is not. It must be quick.
@@ -52,7 +58,7 @@ impl<'c> Tx<'c> {
 
     /// When what was written at `written` became true for others: later than that only if the commit was slow.
     pub fn committed_at(&self, written: UnixTime) -> UnixTime {
-        self.stalls.committed_at(written)
+        self.desk.stalls.committed_at(written)
     }
 }
 

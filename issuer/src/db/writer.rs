@@ -18,6 +18,7 @@ use tokio::task::LocalSet;
 use super::tx::{Stalls, Tx};
 use super::{Error, Figures};
 use crate::ambient::Ids;
+use crate::secrets::Ring;
 
 /// Work that may wait; whoever brings more waits for a place.
 const QUEUE: usize = 1024;
@@ -102,6 +103,7 @@ impl Queue {
 #[derive(Clone)]
 pub(super) struct Desk {
     pub(super) ids: Ids,
+    pub(super) ring: Ring,
     pub(super) stalls: Stalls,
     pub(super) figures: Arc<Figures>,
 }
@@ -243,7 +245,7 @@ async fn transaction(
     let mut effects = Vec::new();
     let mut result = Ok(());
     for work in works {
-        let mut tx = Tx::new(connection, &desk.ids, &desk.stalls);
+        let mut tx = Tx::new(connection, desk);
         result = work.attempt(&mut tx).await;
         effects.append(&mut tx.effects);
         if result.is_err() {
@@ -268,21 +270,24 @@ async fn transaction(
 mod tests {
     use super::*;
 
+    fn desk() -> Desk {
+        let (stalls, figures) = (Stalls::default(), Arc::default());
+        Desk { ids: Ids::system(), ring: Ring::of(&["one".to_owned()]), stalls, figures }
+    }
+
     #[tokio::test]
     async fn a_transaction_left_open_keeps_nobody_from_writing() {
         sqlx::any::install_default_drivers();
         let mut connection = AnyConnection::connect("sqlite::memory:").await.unwrap();
         // As after a disk error: its rollback failed.
         connection.execute("BEGIN").await.unwrap();
-        let desk = Desk { ids: Ids::system(), stalls: Stalls::default(), figures: Arc::default() };
-        transaction(&mut connection, &desk, "BEGIN IMMEDIATE", Vec::new()).await.unwrap();
+        transaction(&mut connection, &desk(), "BEGIN IMMEDIATE", Vec::new()).await.unwrap();
     }
 
     #[tokio::test]
     async fn who_listens_hears_that_the_writing_thread_is_gone() {
-        let desk = Desk { ids: Ids::system(), stalls: Stalls::default(), figures: Arc::default() };
         let gone = async |(), _desk, _messages| {};
-        let queue = start(desk, || async { Ok(()) }, gone).await.unwrap();
+        let queue = start(desk(), || async { Ok(()) }, gone).await.unwrap();
         queue.ended().await;
         let refused = queue.write(async |_: &mut Tx<'_>| Ok(())).await;
         assert!(matches!(refused, Err(Error::Closed)));

@@ -46,8 +46,21 @@ impl Caller {
     /// # Errors
     /// 403.
     pub fn with_permission(self, permission: &str) -> Result<Self, Problem> {
-        let granted = self.scope.split(' ').any(|granted| granted == permission);
-        if granted { Ok(self) } else { Err(Reject::Forbidden.into()) }
+        if self.was_granted(permission) { Ok(self) } else { Err(Reject::Forbidden.into()) }
+    }
+
+    /// Whether the token was issued for this permission.
+    pub fn was_granted(&self, permission: &str) -> bool {
+        self.scope.split(' ').any(|granted| granted == permission)
+    }
+
+    /// Lets through who has this role now, whatever the token says.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn with_role(self, role: &str) -> Result<Self, Problem> {
+        let has = self.user.roles.iter().any(|own| own == role);
+        if has { Ok(self) } else { Err(Reject::Forbidden.into()) }
     }
 
     /// Lets through who proved who they are at most so many seconds ago, not only a token that is good.
@@ -156,6 +169,14 @@ mod tests {
         for other in ["alerts", "alerts:rea", "alerts:read quotes:read", "", "alerts:write"] {
             assert_eq!(status(caller("pwd").with_permission(other)), StatusCode::FORBIDDEN, "{other}");
         }
+    }
+
+    #[test]
+    fn a_role_is_what_the_account_has_now() {
+        let mut admin = caller("pwd");
+        admin.user.roles = vec!["user".into(), "admin".into()];
+        assert_eq!(status(admin.with_role("admin")), StatusCode::OK);
+        assert_eq!(status(caller("pwd").with_role("admin")), StatusCode::FORBIDDEN);
     }
 
     #[test]

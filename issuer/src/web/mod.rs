@@ -9,6 +9,7 @@ mod layers;
 mod listen;
 mod metrics;
 mod origins;
+mod page;
 mod problem;
 mod reason;
 
@@ -22,6 +23,7 @@ pub use layers::{Limits, around, install_panic_hook};
 pub use listen::{Connections, ListenError, bind, serve};
 pub use metrics::Metrics;
 pub use origins::{Origins, is_browser};
+pub use page::{Page, Parameters, Repeated};
 pub use problem::{Body as ProblemBody, Check, FieldError, Problem};
 pub use reason::Reason;
 

@@ -20,7 +20,7 @@ async fn wrong_methods_are_405_and_name_the_right_ones() {
     let app = TestApp::new().await;
     let cases = [
         (Method::GET, "/v1/auth/login", "POST"),
-        (Method::PUT, "/v1/users/me", "GET,HEAD,PATCH"),
+        (Method::PUT, "/v1/users/me", "GET,HEAD,PATCH,DELETE"),
         (Method::POST, "/healthz", "GET,HEAD"),
         (Method::from_bytes(b"BREW-A-POT-OF-COFFEE").unwrap(), "/v1/auth/refresh", "POST"),
     ];

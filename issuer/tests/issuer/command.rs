@@ -1,5 +1,6 @@
 //! The operator's command as it is shipped: what it prints, what it writes, how it fails.
 
+mod audit;
 mod users;
 
 use std::collections::BTreeMap;
@@ -121,7 +122,7 @@ async fn a_database_of_another_version_is_refused_by_check_as_by_serve() {
         ),
     ] {
         let folder = folder();
-        let db = db::open(&folder.settings().database, Schema::Migrate, &Ids::system()).await.unwrap();
+        let db = db::open(&folder.settings(), Schema::Migrate, &Ids::system()).await.unwrap();
         let changed = db.write(async move |tx| Ok(sqlx::query(change).execute(tx.connection()).await?));
         changed.await.unwrap();
         db.close().await;

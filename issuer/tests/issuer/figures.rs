@@ -33,6 +33,8 @@ async fn everything_that_happens_is_counted() {
         "countersign_refreshes_total{outcome=\"refused\"} 1",
         "countersign_hash_queue 0",
         "countersign_hash_queue_wait_seconds_count ",
+        "countersign_audit_sealed 0",
+        "countersign_audit_unsealed 0",
         "countersign_db_commit_size_count ",
         "countersign_db_read_connections ",
         "countersign_keys_published 1",

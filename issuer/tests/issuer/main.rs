@@ -1,11 +1,15 @@
 //! The issuer through its front doors: HTTP through the router on a fresh database each, and the operator's
 //! command as it is shipped. Time is moved, never waited for.
 
+mod access;
 mod accounts;
+mod admin;
+mod audit;
 mod bad_requests;
 mod browsers;
 mod command;
 mod connections;
+mod deletion;
 mod figures;
 mod floors;
 mod keys;

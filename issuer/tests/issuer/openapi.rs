@@ -63,12 +63,20 @@ async fn answers_fit_their_schemas() {
     let ada = app.registered("ada@example.com").await;
     let login = json!({"email": "ada@example.com", "password": crate::stage::PASSWORD});
     let refresh = json!({"refresh_token": ada.refresh_token});
+    let root = app.admin("root@example.com").await;
+    let account = format!("/v1/admin/users/{}", ada.id);
     let asked: Vec<(&str, &str, Call)> = vec![
         ("post", "/v1/auth/login", app.post("/v1/auth/login", login)),
         ("post", "/v1/auth/refresh", app.post("/v1/auth/refresh", refresh)),
         ("get", "/v1/auth/sessions", app.get("/v1/auth/sessions").by(&ada)),
         ("get", "/v1/users/me", app.get("/v1/users/me").by(&ada)),
         ("patch", "/v1/users/me", app.call(Method::PATCH, "/v1/users/me").json(json!({})).by(&ada)),
+        ("post", "/v1/authz/check", app.post("/v1/authz/check", json!({"permission": "x"})).by(&ada)),
+        ("get", "/v1/audit", app.get("/v1/audit?limit=1").by(&ada)),
+        ("get", "/v1/admin/audit", app.get("/v1/admin/audit").by(&root)),
+        ("get", "/v1/admin/users", app.get("/v1/admin/users?limit=1").by(&root)),
+        ("get", "/v1/admin/users/{id}", app.get(&account).by(&root)),
+        ("patch", "/v1/admin/users/{id}", app.call(Method::PATCH, &account).json(json!({})).by(&root)),
         ("get", "/.well-known/jwks.json", app.get("/.well-known/jwks.json")),
         ("get", "/healthz", app.get("/healthz")),
         ("get", "/readyz", app.get("/readyz")),

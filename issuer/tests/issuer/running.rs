@@ -113,12 +113,25 @@ fn it_serves_and_stops_when_told_to() {
 }
 
 #[test]
+fn what_happens_is_sealed_by_itself_and_the_log_has_the_head() {
+    let issuer = Running::start();
+    let body = json!({"email": "ada@example.com", "password": PASSWORD, "name": "Ada"});
+    assert!(issuer.post("/v1/auth/register", &body).contains("201"));
+    let sealed = issuer.event("audit_sealed");
+    assert_eq!(sealed["sequence"], 1);
+    let head = sealed["head"].as_str().unwrap();
+    let proved =
+        countersign(&issuer.folder.config()).args(["audit", "verify", "--head", head]).output().unwrap();
+    assert!(proved.status.success(), "{}", String::from_utf8_lossy(&proved.stderr));
+}
+
+#[test]
 fn a_limit_on_file_sizes_is_a_503_and_does_not_kill() {
     // In blocks of 512 bytes.
     let issuer = Running::start_as(Folder::on_a_file(), |serve| {
         let mut limited = Command::new("sh");
         limited
-            .args(["-c", "ulimit -f 400 && exec \"$0\" \"$@\""])
+            .args(["-c", "ulimit -f 2000 && exec \"$0\" \"$@\""])
             .arg(serve.get_program())
             .args(serve.get_args());
         let variables = serve.get_envs().filter_map(|(name, value)| Some((name, value?)));

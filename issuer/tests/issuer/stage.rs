@@ -7,14 +7,15 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use base64ct::{Base64UrlUnpadded, Encoding as _};
-use countersign_issuer::accounts::{self, Email};
+use countersign_issuer::accounts::standing::{self, Change, LastAdmin, Outcome};
+use countersign_issuer::accounts::{self, Email, UserId};
 use countersign_issuer::ambient::{Clock, Entropy, Ids, UnixTime};
 use countersign_issuer::app::App;
-use countersign_issuer::audit::{Kind, Origin};
+use countersign_issuer::audit::Origin;
 use countersign_issuer::config::{self, Settings};
 use countersign_issuer::db::{self, Schema};
 use countersign_issuer::router;
-use countersign_issuer::sessions::{Rules, ending};
+use countersign_issuer::sessions::Rules;
 use countersign_issuer::tokens::reload::Reloader;
 use countersign_issuer::tokens::{KeySet, Lifetimes, LiveKeys};
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -177,7 +178,7 @@ impl TestApp {
         let (keys, findings) = KeySet::load(&settings, settings.tokens.overlap(), clock.now().seconds());
         let keys = Arc::new(LiveKeys::new(keys.unwrap_or_else(|| panic!("{findings:?}"))));
         let ids = Ids { clock: clock.clone(), entropy: Entropy::system() };
-        let db = db::open(&settings.database, Schema::Migrate, &ids).await.unwrap();
+        let db = db::open(&settings, Schema::Migrate, &ids).await.unwrap();
         let app = App::new(&settings, ids, db, keys, Arc::default()).unwrap();
         let (router, internal) = (router::public(app.clone()), router::internal(app.clone()));
         Self { app, clock, folder, settings, lifetimes, loaded, router, internal }
@@ -268,15 +269,27 @@ impl TestApp {
         self.post("/v1/auth/refresh", json!({"refresh_token": refresh_token})).await
     }
 
+    /// Someone with an account who administers, logged in since.
+    pub(crate) async fn admin(&self, email: &str) -> Person {
+        let id = UserId::parse(&self.registered(email).await.id).unwrap();
+        let rules = Rules::from(&self.settings);
+        let change = Change { active: None, roles: Some(vec!["user".to_owned(), "admin".to_owned()]) };
+        let promoted = self.app.db.write(async move |tx| {
+            standing::change(tx, &id, &change, LastAdmin::MustStay, &Origin::command(), rules).await
+        });
+        assert!(matches!(promoted.await.unwrap(), Outcome::Done(_)));
+        self.logged_in(email).await
+    }
+
     /// Closes an account, as an operator would.
     pub(crate) async fn deactivate(&self, email: &str) {
         let (email, rules) = (Email::parse(email).unwrap(), Rules::from(&self.settings));
+        let (user, _) = accounts::store::find_for_login(self.app.db.reads(), &email).await.unwrap().unwrap();
+        let change = Change { active: Some(false), roles: None };
         let closed = self.app.db.write(async move |tx| {
-            let Some(user) = accounts::store::set_active(tx, &email, false).await? else { return Ok(false) };
-            ending::end_all(tx, &user.id, Kind::SessionEnded, &Origin::command(), rules).await?;
-            Ok(true)
+            standing::change(tx, &user.id, &change, LastAdmin::MustStay, &Origin::command(), rules).await
         });
-        assert!(closed.await.unwrap());
+        assert!(matches!(closed.await.unwrap(), Outcome::Done(_)));
     }
 }
 

@@ -52,6 +52,21 @@ async fn every_public_call_is_routed_and_no_internal_one() {
 }
 
 #[tokio::test]
+async fn the_edge_itself_keeps_others_from_administrating() {
+    let (stack, _folder) = platform().await;
+    let bearer = token(&stack, "ada@example.com").await;
+    let client = reqwest::Client::new();
+    for path in ["/v1/admin/users", "/v1/admin/audit", "/v1/admin/", "/v1/admin/users/1/password"] {
+        let answer = client.get(stack.edge_url(path)).bearer_auth(&bearer).send().await.unwrap();
+        assert_eq!(answer.status(), 403, "{path}");
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!(body["reason"], "permission_denied", "{path}");
+        assert_eq!(client.get(stack.edge_url(path)).send().await.unwrap().status(), 401, "{path}");
+    }
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn issuer_and_edge_answer_browsers_with_one_voice() {
     let (stack, _folder) = platform().await;
     let call =

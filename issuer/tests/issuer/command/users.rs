@@ -6,7 +6,7 @@ use std::process::Stdio;
 use super::{Ran, countersign, fails, ran, run};
 use crate::stage::{Folder, PASSWORD};
 
-fn run_with_password(folder: &Folder, arguments: &[&str], password: &str) -> Ran {
+pub(super) fn run_with_password(folder: &Folder, arguments: &[&str], password: &str) -> Ran {
     let mut command = countersign(&folder.config());
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -49,10 +49,18 @@ fn users_are_made_listed_and_given_roles() {
     let json: serde_json::Value =
         serde_json::from_str(&run(&folder, &["users", "list", "--json"]).out).unwrap();
     assert_eq!((&json[0]["email"], &json[0]["roles"][1]), (&"root@example.com".into(), &"admin".into()));
-    for (command, outcome) in
-        [("deactivate", "inactive"), ("deactivate", "inactive already"), ("activate", "active")]
-    {
-        let set = run(&folder, &["users", command, "ROOT@example.com"]);
+    fails(
+        &folder,
+        &["users", "deactivate", "root@example.com"],
+        "root@example.com is the last administrator",
+    );
+    let force = ["users", "deactivate", "ROOT@example.com", "--force"];
+    for (command, outcome) in [
+        (&force[..], "inactive"),
+        (&force[..], "inactive already"),
+        (&["users", "activate", "ROOT@example.com"], "active"),
+    ] {
+        let set = run(&folder, command);
         assert_eq!((set.code, set.out), (0, format!("root@example.com: {outcome}\n")), "{}", set.err);
     }
     fails(&folder, &["users", "deactivate", "who@example.com"], "there is no account with who@example.com");
@@ -66,6 +74,50 @@ fn users_are_made_listed_and_given_roles() {
         &["users", "set-role", "who@example.com", "user"],
         "there is no account with who@example.com",
     );
+}
+
+#[test]
+fn the_last_administrator_goes_only_by_force() {
+    let folder = Folder::new("").for_a_process();
+    assert_eq!(run(&folder, &["migrate"]).code, 0);
+    for email in ["root@example.com", "ada@example.com"] {
+        let role = if email.starts_with("root") { "admin" } else { "user" };
+        let create =
+            ["users", "create", "--email", email, "--name", "Some One", "--role", role, "--password-stdin"];
+        assert_eq!(run_with_password(&folder, &create, PASSWORD).code, 0);
+    }
+    for command in [
+        &["users", "deactivate", "root@example.com"][..],
+        &["users", "set-role", "root@example.com", "user"],
+        &["users", "delete", "root@example.com"],
+    ] {
+        fails(&folder, command, "root@example.com is the last administrator who can log in; --force");
+    }
+    let ran = run(&folder, &["users", "delete", "ada@example.com"]);
+    assert!(ran.code == 0 && ran.out.starts_with("deleted ada@example.com ("), "{} {}", ran.out, ran.err);
+    let ran = run(&folder, &["users", "delete", "root@example.com", "--force"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(run(&folder, &["users", "list", "--json"]).out, "[]\n");
+}
+
+#[test]
+fn a_password_is_set_and_sessions_are_ended_by_command() {
+    let folder = Folder::new("").for_a_process();
+    assert_eq!(run(&folder, &["migrate"]).code, 0);
+    let create = ["users", "create", "--email", "ada@example.com", "--name", "Ada", "--password-stdin"];
+    assert_eq!(run_with_password(&folder, &create, PASSWORD).code, 0);
+    let set = ["users", "set-password", "ADA@example.com", "--password-stdin"];
+    let ran = run_with_password(&folder, &set, "another-velvet-tundra-31");
+    assert_eq!((ran.code, ran.out.as_str()), (0, "ada@example.com: new password; its sessions have ended\n"));
+    let weak = run_with_password(&folder, &set, "password1234");
+    assert!(weak.code == 1 && weak.err.contains("the password is too easy to guess"), "{}", weak.err);
+    let ran = run(&folder, &["users", "end-sessions", "ada@example.com"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "ada@example.com: its sessions have ended\n"));
+    fails(&folder, &["users", "end-sessions", "who@example.com"], "there is no account with who@example.com");
+    let found = run(&folder, &["users", "list", "--search", "AD"]).out;
+    assert!(found.lines().count() == 2 && found.contains("ada@example.com"), "{found}");
+    assert_eq!(run(&folder, &["users", "list", "--search", "b"]).out.lines().count(), 1);
+    fails(&folder, &["users", "list", "--search", "a b"], "is not what an address begins with");
 }
 
 #[test]

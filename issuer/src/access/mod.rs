@@ -1,6 +1,8 @@
 //! What a caller may do: roles, and the permissions that the configuration grants to each. A role that the
 //! configuration does not know grants nothing.
 
+pub mod http;
+
 use crate::config::Roles;
 
 /// The role that every registered user has.
@@ -9,7 +11,45 @@ pub const USER: &str = "user";
 /// The role for which `is_admin` is shown.
 pub const ADMIN: &str = "admin";
 
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no role {role:?}; the configuration has {known}")]
+pub struct UnknownRole {
+    role: String,
+    known: String,
+}
+
+/// Whether someone may do something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    Granted,
+    NotGranted,
+    /// No role grants it to anyone.
+    UnknownPermission,
+}
+
+impl Decision {
+    /// For programs; stable.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::NotGranted => "not_granted",
+            Self::UnknownPermission => "unknown_permission",
+        }
+    }
+}
+
 impl Roles {
+    /// Whether someone with these roles may do what needs `permission`.
+    pub fn decide(&self, roles: &[String], permission: &str) -> Decision {
+        if self.permissions(roles).contains(&permission) {
+            Decision::Granted
+        } else if self.all_permissions().contains(&permission) {
+            Decision::NotGranted
+        } else {
+            Decision::UnknownPermission
+        }
+    }
+
     /// What `roles` grant together, each permission once.
     pub fn permissions(&self, roles: &[String]) -> Vec<&str> {
         let mut granted = Vec::new();
@@ -23,6 +63,26 @@ impl Roles {
 
     pub fn knows(&self, role: &str) -> bool {
         self.0.contains_key(role)
+    }
+
+    /// The roles without repetition.
+    ///
+    /// # Errors
+    /// [`UnknownRole`] if the configuration does not know one.
+    pub fn check(&self, roles: &[String]) -> Result<Vec<String>, UnknownRole> {
+        let mut known: Vec<String> = Vec::new();
+        for role in roles {
+            if !self.knows(role) {
+                return Err(UnknownRole {
+                    role: role.clone(),
+                    known: self.names().collect::<Vec<_>>().join(", "),
+                });
+            }
+            if !known.contains(role) {
+                known.push(role.clone());
+            }
+        }
+        Ok(known)
     }
 
     /// Every role, sorted.

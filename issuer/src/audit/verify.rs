@@ -1,0 +1,129 @@
+//! Whether the events are all there, and as they were written: every link of the chain, then what is not sealed yet.
+//! What is proved by that, and what is not, is told by [`chain`](super::chain). Issuers may write meanwhile.
+
+use super::chain::{Chain, Flaw, Head};
+use super::store;
+use crate::db::{self, Db};
+use crate::secrets::Ring;
+
+/// Events that are read at a time.
+const STRETCH: i64 = 1000;
+
+/// What was proved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// Sealed events that are there.
+    pub sealed: u64,
+    /// Events that are not sealed yet.
+    pub unsealed: u64,
+    /// The last event that retention has removed.
+    pub removed: Head,
+    /// The end of the chain.
+    pub head: Head,
+}
+
+/// Why nothing was proved.
+#[derive(Debug, thiserror::Error)]
+pub enum Unproved {
+    #[error("the audit is not whole: {0}")]
+    Flaw(#[from] Flaw),
+    #[error(transparent)]
+    Database(#[from] db::Error),
+}
+
+/// Checks every event, and that the chain goes through `published`, a head that was kept elsewhere.
+///
+/// # Errors
+/// The first flaw, or those of the database.
+pub async fn verify(db: &Db, ring: &Ring, published: Option<&Head>) -> Result<Proof, Unproved> {
+    let mut chain = current_chain(db, ring).await?;
+    let mut at = chain.removed.clone();
+    let (mut last_id, mut count) = ("g".to_owned(), 0);
+    if let Some(head) = published {
+        pass(&at, head)?;
+        if head.sequence < at.sequence {
+            return Err(Flaw::Older { head: head.clone() }.into());
+        }
+    }
+    loop {
+        let links = store::sealed(db.reads(), at.sequence, &last_id, STRETCH).await?;
+        for link in &links {
+            match at.follow(link, ring) {
+                Ok(next) => at = next,
+                Err(flaw) => {
+                    // Unless it was removed by retention since we looked.
+                    let now = current_chain(db, ring).await?;
+                    if now.removed.sequence <= chain.removed.sequence.max(at.sequence) {
+                        return Err(flaw.into());
+                    }
+                    at = now.removed.clone();
+                    chain = now;
+                    "g".clone_into(&mut last_id);
+                    break;
+                }
+            }
+            last_id.clone_from(&link.event.id);
+            count += 1;
+            if let Some(head) = published {
+                pass(&at, head)?;
+            }
+        }
+        if !links.is_empty() {
+            continue;
+        }
+        // All that there is was read. Sealing goes on meanwhile: the end is where it is now.
+        chain = current_chain(db, ring).await?;
+        if at.sequence < chain.removed.sequence {
+            at = chain.removed.clone();
+            "g".clone_into(&mut last_id);
+        } else if at.sequence >= chain.sealed.sequence {
+            break;
+        } else if store::sealed(db.reads(), at.sequence, &last_id, 1).await?.is_empty() {
+            return Err(Flaw::Missing(at.sequence.saturating_add(1)).into());
+        }
+    }
+    pass(&at, &chain.sealed)?;
+    if let Some((sequence, id)) = store::outside(db.reads()).await? {
+        return Err(Flaw::Outside { sequence, id }.into());
+    }
+    if let Some(head) = published.filter(|head| head.sequence > at.sequence) {
+        return Err(Flaw::CutOff { end: at, head: head.clone() }.into());
+    }
+    let unsealed = check_unsealed(db, ring).await?;
+    Ok(Proof { sealed: count, unsealed, removed: chain.removed, head: at })
+}
+
+/// How far the chain goes, if the row that says so is ours.
+async fn current_chain(db: &Db, ring: &Ring) -> Result<Chain, Unproved> {
+    match store::chain(db.reads()).await? {
+        Some((chain, mac)) if chain.is_ours(&mac, ring) => Ok(chain),
+        Some(_) => Err(Flaw::ChainChanged.into()),
+        // It has not begun.
+        None if store::none_is_sealed(db.reads()).await? => Ok(Chain::start()),
+        None => Err(Flaw::NoChain.into()),
+    }
+}
+
+/// Refuses to pass by a published head with another seal.
+fn pass(at: &Head, published: &Head) -> Result<(), Flaw> {
+    let other = at.sequence == published.sequence && at.seal != published.seal;
+    if other {
+        return Err(Flaw::Replaced { sequence: at.sequence, head: published.clone() });
+    }
+    Ok(())
+}
+
+async fn check_unsealed(db: &Db, ring: &Ring) -> Result<u64, Unproved> {
+    let (mut after, mut count) = (String::new(), 0);
+    loop {
+        let links = store::unsealed(db.reads(), &after, STRETCH).await?;
+        let Some(last) = links.last() else { return Ok(count) };
+        after.clone_from(&last.event.id);
+        for link in links {
+            if !link.is_ours(ring) {
+                return Err(Flaw::Unsealed { id: link.event.id }.into());
+            }
+            count += 1;
+        }
+    }
+}
