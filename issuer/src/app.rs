@@ -9,8 +9,10 @@ use countersign_claims::Verifier;
 use crate::ambient::{Clock, Ids};
 use crate::config::{Roles, Settings};
 use crate::db::{Db, Readiness};
-use crate::login;
+use crate::limits::Limits;
+use crate::login::{self, Logins};
 use crate::metrics::{Live, Metrics};
+use crate::mfa::Mfa;
 use crate::passwords::{Cost, HashError, Hasher, Policy};
 use crate::secrets::Ring;
 use crate::sessions::grant::Grants;
@@ -36,7 +38,9 @@ pub struct App {
     pub proxies: TrustedProxies,
     pub published: Published,
     pub requests: web::Metrics,
-    pub logins: login::Metrics,
+    pub limits: Limits,
+    pub mfa: Mfa,
+    pub logins: Logins,
     pub refreshes: sessions::Metrics,
     pub metrics: Metrics,
 }
@@ -58,13 +62,13 @@ impl App {
         let origins = Origins::new(&settings.server.public_url, &settings.cors);
         let roles = Arc::new(settings.roles.clone());
         let clock = ids.clock.clone();
+        let ring = Ring::from(&settings.secrets);
+        let limits = Limits::new(&settings.limits, ring.clone());
+        let mfa = Mfa::new(&settings.mfa, ring.clone(), limits.clone(), ids.entropy.clone());
         let grants = Grants {
             rules: sessions::Rules::from(settings),
             minter: Minter::new(settings, Arc::clone(&keys), ids.clone()),
-            cookie: RefreshCookie {
-                rules: CookieRules { secure: settings.cookies.secure },
-                ring: Ring::from(&settings.secrets),
-            },
+            cookie: RefreshCookie { rules: CookieRules { secure: settings.cookies.secure }, ring },
             origins: origins.clone(),
             roles: Arc::clone(&roles),
             ids: ids.clone(),
@@ -75,11 +79,18 @@ impl App {
             verifier: Arc::new(verifier),
             clock: clock.clone(),
         };
-        let (requests, logins) = (web::Metrics::default(), login::Metrics::default());
-        let refreshes = sessions::Metrics::default();
+        let logins = Logins {
+            db: db.clone(),
+            hasher: hasher.clone(),
+            grants: grants.clone(),
+            limits: limits.clone(),
+            mfa: mfa.clone(),
+            metrics: login::Metrics::default(),
+        };
+        let (requests, refreshes) = (web::Metrics::default(), sessions::Metrics::default());
         let metrics = Metrics::new(|registry| {
             requests.register(registry);
-            logins.register(registry);
+            logins.metrics.register(registry);
             refreshes.register(registry);
             hasher.register(registry);
             db.register(registry);
@@ -105,6 +116,8 @@ impl App {
             origins,
             roles,
             requests,
+            limits,
+            mfa,
             logins,
             refreshes,
             metrics,

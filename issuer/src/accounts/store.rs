@@ -10,7 +10,7 @@ use crate::db::{Error, Source, Tx};
 macro_rules! user_columns {
     () => {
         "users.id AS user_id, users.email AS email, users.email_verified AS email_verified, users.name AS name,
-         users.phone AS phone, users.roles AS roles, users.is_active AS is_active,
+         users.phone AS phone, users.roles AS roles, users.is_active AS is_active, users.mfa_enabled AS mfa_enabled,
          users.created_at AS user_created_at, users.updated_at AS user_updated_at"
     };
 }
@@ -26,6 +26,7 @@ pub(crate) struct Row {
     phone: Option<String>,
     roles: String,
     is_active: i64,
+    mfa_enabled: i64,
     user_created_at: UnixTime,
     user_updated_at: UnixTime,
 }
@@ -40,6 +41,7 @@ impl From<Row> for User {
             phone: row.phone,
             roles: row.roles.split_whitespace().map(str::to_owned).collect(),
             is_active: row.is_active != 0,
+            mfa_enabled: row.mfa_enabled != 0,
             created_at: row.user_created_at,
             updated_at: row.user_updated_at,
         }
@@ -163,6 +165,24 @@ pub async fn set_active(tx: &mut Tx<'_>, email: &Email, active: bool) -> Result<
     .fetch_all(tx.connection())
     .await?;
     Ok(rows.into_iter().next().map(User::from))
+}
+
+/// Says whether logins of this account need a code beside the password, and lets no login succeed that was checked
+/// before.
+///
+/// # Errors
+/// Those of the database.
+pub async fn set_mfa_enabled(tx: &mut Tx<'_>, id: &UserId, enabled: bool) -> Result<(), Error> {
+    let now = tx.now();
+    sqlx::query(
+        "UPDATE users SET mfa_enabled = $2, login_epoch = login_epoch + 1, updated_at = $3 WHERE id = $1",
+    )
+    .bind(id.clone())
+    .bind(i64::from(enabled))
+    .bind(now)
+    .execute(tx.connection())
+    .await?;
+    Ok(())
 }
 
 /// Changes what is given, keeps what is `None`; an inner `None` takes the phone away.

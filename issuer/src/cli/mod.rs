@@ -44,7 +44,7 @@ enum Command {
     /// Make, list, rotate and revoke signing keys.
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Make and list accounts, set their roles.
+    /// Make and list accounts, set their roles, help who is locked out.
     #[command(subcommand)]
     Users(users::Command),
     /// Create the database or bring it up to date.

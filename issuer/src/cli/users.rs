@@ -13,6 +13,7 @@ use crate::ambient::Ids;
 use crate::audit::{self, Event, Kind, Origin};
 use crate::config::Settings;
 use crate::db::{self, Db, Schema, Tx};
+use crate::mfa;
 use crate::passwords::{Cost, Hasher, Password, Policy, check_strength};
 use crate::sessions;
 
@@ -57,6 +58,11 @@ pub(super) enum Command {
         /// The address of the account.
         email: String,
     },
+    /// Take the second factor of someone who has lost it away: sessions end at once, the password is enough.
+    ResetMfa {
+        /// The address of the account.
+        email: String,
+    },
 }
 
 pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
@@ -79,6 +85,7 @@ pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
         }
         Command::Deactivate { email } => block_on(set_active(&settings, parse_email(&email)?, false)),
         Command::Activate { email } => block_on(set_active(&settings, parse_email(&email)?, true)),
+        Command::ResetMfa { email } => block_on(reset_mfa(&settings, parse_email(&email)?)),
     }
 }
 
@@ -225,6 +232,19 @@ async fn set_active(settings: &Settings, email: Email, active: bool) -> anyhow::
     });
     let already = if changed.await? { "" } else { " already" };
     say(format_args!("{email}: {}{already}", if active { "active" } else { "inactive" }));
+    Ok(())
+}
+
+async fn reset_mfa(settings: &Settings, email: Email) -> anyhow::Result<()> {
+    let rules = sessions::Rules::from(settings);
+    let reset = with_db(settings, async |db| {
+        let account = store::find_for_login(db.reads(), &email).await?;
+        let (user, _) = account.with_context(|| format!("there is no account with {email}"))?;
+        let reset = db.write(async move |tx| mfa::reset(tx, &user.id, &Origin::command(), rules).await);
+        Ok(reset.await?)
+    });
+    let said = if reset.await? { "second factor taken away" } else { "no second factor" };
+    say(format_args!("{email}: {said}"));
     Ok(())
 }
 

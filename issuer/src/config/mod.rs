@@ -4,6 +4,7 @@
 mod database;
 mod edit;
 mod finding;
+mod limits;
 mod reader;
 mod secret;
 mod sections;
@@ -17,6 +18,7 @@ pub use database::{Database, DatabaseUrl, PostgresUrl};
 pub use edit::{EditError, append_key, key_lines, lock_for_edit, remove_keys, replace_file, revoke_key};
 pub(crate) use edit::{belong_as, sync_folder};
 pub use finding::{Finding, Severity};
+pub use limits::{Limits, Mfa};
 pub(crate) use secret::readable_by_others;
 pub use secret::{Secret, Secrets};
 pub use sections::{
@@ -45,6 +47,8 @@ pub struct Settings {
     pub cookies: Cookies,
     pub passwords: Passwords,
     pub hashing: Hashing,
+    pub limits: Limits,
+    pub mfa: Mfa,
     pub log: Log,
     pub roles: Roles,
     pub keys: Vec<KeyLine>,
@@ -117,6 +121,8 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
     let cookies = sections::cookies(reader);
     let passwords = sections::passwords(reader);
     let hashing = sections::hashing(reader);
+    let limits = limits::limits(reader);
+    let mfa = limits::mfa(reader);
     let log = sections::log(reader);
     let roles = sections::roles(reader);
     let keys = sections::keys(reader, folder);
@@ -133,6 +139,8 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
         cookies,
         passwords,
         hashing,
+        limits,
+        mfa,
         log,
         roles,
         keys,
@@ -154,6 +162,8 @@ impl Settings {
             ("sessions", self.sessions == other.sessions),
             ("cookies", self.cookies == other.cookies),
             ("hashing", self.hashing == other.hashing),
+            ("limits", self.limits == other.limits),
+            ("mfa", self.mfa == other.mfa),
             ("log", self.log == other.log),
             ("roles", self.roles == other.roles),
         ];
