@@ -10,8 +10,10 @@ use crate::ambient::{Clock, Ids};
 use crate::audit;
 use crate::config::{Roles, Settings};
 use crate::db::{Db, Readiness};
-use crate::login;
+use crate::limits::Limits;
+use crate::login::{self, Logins};
 use crate::metrics::{Live, Metrics};
+use crate::mfa::Mfa;
 use crate::passwords::{Cost, HashError, Hasher, Policy};
 use crate::secrets::Ring;
 use crate::sessions::grant::Grants;
@@ -38,7 +40,9 @@ pub struct App {
     pub proxies: TrustedProxies,
     pub published: Published,
     pub requests: web::Metrics,
-    pub logins: login::Metrics,
+    pub limits: Limits,
+    pub mfa: Mfa,
+    pub logins: Logins,
     pub refreshes: sessions::Metrics,
     pub audit: audit::Metrics,
     pub metrics: Metrics,
@@ -62,6 +66,8 @@ impl App {
         let roles = Arc::new(settings.roles.clone());
         let clock = ids.clock.clone();
         let ring = Ring::from(&settings.secrets);
+        let limits = Limits::new(&settings.limits, ring.clone());
+        let mfa = Mfa::new(&settings.mfa, ring.clone(), limits.clone(), ids.entropy.clone());
         let grants = Grants {
             rules: sessions::Rules::from(settings),
             minter: Minter::new(settings, Arc::clone(&keys), ids.clone()),
@@ -79,11 +85,19 @@ impl App {
             verifier: Arc::new(verifier),
             clock: clock.clone(),
         };
-        let (requests, logins) = (web::Metrics::default(), login::Metrics::default());
+        let logins = Logins {
+            db: db.clone(),
+            hasher: hasher.clone(),
+            grants: grants.clone(),
+            limits: limits.clone(),
+            mfa: mfa.clone(),
+            metrics: login::Metrics::default(),
+        };
+        let requests = web::Metrics::default();
         let (refreshes, audit) = (sessions::Metrics::default(), audit::Metrics::default());
         let metrics = Metrics::new(|registry| {
             requests.register(registry);
-            logins.register(registry);
+            logins.metrics.register(registry);
             refreshes.register(registry);
             audit.register(registry);
             hasher.register(registry);
@@ -111,6 +125,8 @@ impl App {
             origins,
             roles,
             requests,
+            limits,
+            mfa,
             logins,
             refreshes,
             audit,

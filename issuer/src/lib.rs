@@ -2,8 +2,8 @@
 //!
 //! Three floors, and what stands on one knows only those below. On top, what is put together: [`cli`], [`app`],
 //! [`router`], and the pages of operators, [`health`] and [`metrics`]. Below, the rooms, one per capability, each with
-//! its rules in `mod.rs`, its SQL in `store.rs` and its routes in `http.rs`: [`accounts`], [`login`], [`sessions`],
-//! [`tokens`], [`passwords`], [`access`], [`admin`], [`audit`], [`feed`]. Under them the walls: [`web`], [`db`], [`jobs`],
+//! its rules in `mod.rs`, its SQL in `store.rs` and its routes in `http.rs`: [`accounts`], [`login`], [`mfa`],
+//! [`limits`], [`sessions`], [`tokens`], [`passwords`], [`access`], [`admin`], [`audit`], [`feed`]. Under them the walls: [`web`], [`db`], [`jobs`],
 //! [`secrets`], [`log`], [`config`], and [`ambient`], the one door to time and randomness.
 #![cfg_attr(
     not(test),
@@ -29,9 +29,11 @@ pub mod db;
 pub mod feed;
 pub mod health;
 pub mod jobs;
+pub mod limits;
 pub mod log;
 pub mod login;
 pub mod metrics;
+pub mod mfa;
 pub mod passwords;
 pub mod router;
 pub mod secrets;

@@ -13,7 +13,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::app::App;
 use crate::web::{self, Limits};
-use crate::{access, accounts, admin, audit, health, login, sessions, tokens};
+use crate::{access, accounts, admin, audit, health, login, mfa, sessions, tokens};
 
 /// What clients and our own machines may call.
 const API: Limits = Limits { body: 64 * 1024, deadline: Duration::from_secs(20) };
@@ -33,6 +33,7 @@ fn public_api() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(accounts::http::routes())
         .merge(login::http::routes())
+        .merge(mfa::http::routes())
         .merge(sessions::http::routes())
         .merge(tokens::http::routes())
         .merge(access::http::routes())

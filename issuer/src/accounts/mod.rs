@@ -121,6 +121,8 @@ pub struct User {
     pub phone: Option<String>,
     pub roles: Vec<String>,
     pub is_active: bool,
+    /// Whether a login needs a code beside the password.
+    pub mfa_enabled: bool,
     pub created_at: UnixTime,
     pub updated_at: UnixTime,
 }
@@ -179,7 +181,7 @@ impl UserBody {
             name: user.name,
             phone: user.phone,
             roles: user.roles,
-            mfa_enabled: false,
+            mfa_enabled: user.mfa_enabled,
             email_verified: user.email_verified,
             is_active: user.is_active,
             created_at: user.created_at.to_string(),

@@ -11,7 +11,7 @@ use crate::db::{Error, Source, Tx};
 macro_rules! user_columns {
     () => {
         "users.id AS user_id, users.email AS email, users.email_verified AS email_verified, users.name AS name,
-         users.phone AS phone, users.roles AS roles, users.is_active AS is_active,
+         users.phone AS phone, users.roles AS roles, users.is_active AS is_active, users.mfa_enabled AS mfa_enabled,
          users.created_at AS user_created_at, users.updated_at AS user_updated_at"
     };
 }
@@ -27,6 +27,7 @@ pub(crate) struct Row {
     phone: Option<String>,
     roles: String,
     is_active: i64,
+    mfa_enabled: i64,
     user_created_at: UnixTime,
     user_updated_at: UnixTime,
 }
@@ -41,6 +42,7 @@ impl From<Row> for User {
             phone: row.phone,
             roles: row.roles.split_whitespace().map(str::to_owned).collect(),
             is_active: row.is_active != 0,
+            mfa_enabled: row.mfa_enabled != 0,
             created_at: row.user_created_at,
             updated_at: row.user_updated_at,
         }
@@ -265,6 +267,24 @@ pub async fn set_password(tx: &mut Tx<'_>, id: &UserId, password_hash: &str) -> 
 /// Those of the database.
 pub async fn delete(tx: &mut Tx<'_>, id: &UserId) -> Result<(), Error> {
     sqlx::query("DELETE FROM users WHERE id = $1").bind(id.clone()).execute(tx.connection()).await?;
+    Ok(())
+}
+
+/// Says whether logins of this account need a code beside the password, and lets no login succeed that was checked
+/// before.
+///
+/// # Errors
+/// Those of the database.
+pub async fn set_mfa_enabled(tx: &mut Tx<'_>, id: &UserId, enabled: bool) -> Result<(), Error> {
+    let now = tx.now();
+    sqlx::query(
+        "UPDATE users SET mfa_enabled = $2, login_epoch = login_epoch + 1, updated_at = $3 WHERE id = $1",
+    )
+    .bind(id.clone())
+    .bind(i64::from(enabled))
+    .bind(now)
+    .execute(tx.connection())
+    .await?;
     Ok(())
 }
 

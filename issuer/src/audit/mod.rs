@@ -29,12 +29,19 @@ pub enum Kind {
     LoginBlocked,
     Logout,
     SessionEnded,
+    SessionNewDevice,
     RefreshReused,
     PasswordChanged,
     RoleChanged,
     UserActivated,
     UserDeactivated,
     UserDeleted,
+    MfaEnabled,
+    MfaDisabled,
+    MfaFailed,
+    BackupCodeUsed,
+    AccountLocked,
+    AccountUnlocked,
 }
 
 impl Kind {
@@ -67,19 +74,26 @@ impl Kind {
             Self::LoginBlocked => "login_blocked",
             Self::Logout => "logout",
             Self::SessionEnded => "session_ended",
+            Self::SessionNewDevice => "session_new_device",
             Self::RefreshReused => "refresh_reused",
             Self::PasswordChanged => "password_changed",
             Self::RoleChanged => "role_changed",
             Self::UserActivated => "user_activated",
             Self::UserDeactivated => "user_deactivated",
             Self::UserDeleted => "user_deleted",
+            Self::MfaEnabled => "mfa_enabled",
+            Self::MfaDisabled => "mfa_disabled",
+            Self::MfaFailed => "mfa_failed",
+            Self::BackupCodeUsed => "backup_code_used",
+            Self::AccountLocked => "account_locked",
+            Self::AccountUnlocked => "account_unlocked",
         }
     }
 
     /// Whether the caller got what was asked for.
     pub const fn outcome(self) -> &'static str {
         match self {
-            Self::LoginFailed | Self::LoginBlocked | Self::RefreshReused => "failure",
+            Self::LoginFailed | Self::LoginBlocked | Self::MfaFailed | Self::RefreshReused => "failure",
             _ => "success",
         }
     }
@@ -132,6 +146,12 @@ impl Origin {
     #[must_use]
     pub fn by_issuer(&self) -> Self {
         Self { actor: Actor::Issuer, ..self.clone() }
+    }
+
+    /// The same request, once it has shown that it is this user's.
+    #[must_use]
+    pub fn by_user(&self, user: &UserId) -> Self {
+        Self { actor: Actor::User(user.clone()), ..self.clone() }
     }
 }
 

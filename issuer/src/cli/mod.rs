@@ -46,7 +46,7 @@ enum Command {
     /// Make, list, rotate and revoke signing keys.
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Make, list, change and delete accounts.
+    /// Make, list, change and delete accounts, help who is locked out.
     #[command(subcommand)]
     Users(users::Command),
     /// Prove that no event is missing or changed, and hand the events over.

@@ -20,7 +20,7 @@ use crate::passwords::available_memory_kib;
 use crate::tokens::reload::{Reloader, Watch};
 use crate::tokens::{KeySet, Lifetimes, LiveKeys, NOTED_EVERY, oversize};
 use crate::web::{self, Connections};
-use crate::{audit, log, router, sessions};
+use crate::{audit, limits, log, login, router, sessions};
 
 /// More threads than this only wait: hashing has its own, and a request needs little else.
 const MAX_WORKERS: usize = 4;
@@ -93,8 +93,8 @@ async fn serve(settings: Settings, env: Vec<(String, String)>, keys: KeySet, ids
     note_lifetime(&reloader, &db).await?;
     // Begun here, so that no change and no SIGHUP is missed between now and the task's turn.
     let mut begun = Some(Watch::start(reloader.clone()));
-    let (watched, noted) = (reloader.clone(), (reloader, db.clone()));
-    let swept = (db.clone(), ids.clone(), settings.audit.retention);
+    let (watched, noted, swept) =
+        (reloader.clone(), (reloader, db.clone()), (app.clone(), settings.audit.retention));
     let sealed = (db.clone(), Lease::new("audit", SEALING_TAKES, &ids), app.audit.clone());
     tasks.keep("reload", move |stop| {
         watch(begun.take().unwrap_or_else(|| Watch::start(watched.clone())), stop)
@@ -201,23 +201,11 @@ fn audit_broken(flaw: &Flaw) {
     );
 }
 
-/// Forgets ended sessions, and events that are older than they are kept, now and every hour, if no other issuer does.
-async fn sweep((db, ids, retention): (Db, Ids, Option<i64>), mut stop: Stop) {
-    let lease = Lease::new("sweep", SWEEP_TAKES, &ids);
+/// Forgets what is over, and seals anew what an earlier secret sealed, now and every hour, if no other issuer does.
+async fn sweep((app, retention): (App, Option<i64>), mut stop: Stop) {
+    let lease = Lease::new("sweep", SWEEP_TAKES, &app.ids);
     loop {
-        let swept = async {
-            if !lease.take(&db).await? {
-                return Ok(0);
-            }
-            if let Some(retention) = retention
-                && let Outcome::Refused(flaw) =
-                    audit::sealer::retire(&db, ids.clock.now().minus(retention)).await?
-            {
-                audit_broken(&flaw);
-            }
-            sessions::sweep(&db, ids.clock.now()).await
-        };
-        match swept.await {
+        match sweep_once(&app, retention, &lease).await {
             Ok(0) => {}
             Ok(count) => tracing::info!(event = "sessions_purged", count, "ended sessions forgotten"),
             Err(error) => tracing::warn!(event = "purge_failed", error = %error, "ended sessions kept"),
@@ -226,6 +214,28 @@ async fn sweep((db, ids, retention): (Db, Ids, Option<i64>), mut stop: Stop) {
             return;
         }
     }
+}
+
+/// Answers how many sessions were forgotten.
+async fn sweep_once(app: &App, retention: Option<i64>, lease: &Lease) -> Result<u64, db::Error> {
+    if !lease.take(&app.db).await? {
+        return Ok(0);
+    }
+    if let Some(retention) = retention
+        && let Outcome::Refused(flaw) =
+            audit::sealer::retire(&app.db, app.clock.now().minus(retention)).await?
+    {
+        audit_broken(&flaw);
+    }
+    let forgotten = sessions::sweep(&app.db, app.clock.now()).await?;
+    login::sweep(&app.db).await?;
+    limits::sweep(&app.db).await?;
+    let resealed = app.mfa.reseal(&app.db).await?;
+    if resealed > 0 {
+        let hint = "second factors are sealed with the current secret";
+        tracing::info!(event = "totp_resealed", count = resealed, "{hint}");
+    }
+    Ok(forgotten)
 }
 
 /// The keys, and all that is wrong with them and with settings that fit each other and this machine badly.

@@ -14,6 +14,7 @@ use crate::ambient::Ids;
 use crate::audit::{self, Event, Kind, Origin};
 use crate::config::Settings;
 use crate::db::Db;
+use crate::mfa;
 use crate::passwords::{Cost, Hasher, Password, Policy, check_strength};
 use crate::sessions::Rules;
 
@@ -78,6 +79,11 @@ pub(super) enum Command {
         /// The address of the account.
         email: String,
     },
+    /// Take the second factor of someone who has lost it away: sessions end at once, the password is enough.
+    ResetMfa {
+        /// The address of the account.
+        email: String,
+    },
     /// Delete an account, for good; what happened to it stays in the audit, under its id.
     Delete {
         /// The address of the account.
@@ -126,6 +132,7 @@ pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
             block_on(set_password(&settings, &email, password_stdin))
         }
         Command::EndSessions { email } => block_on(end_sessions(&settings, &email)),
+        Command::ResetMfa { email } => block_on(reset_mfa(&settings, &email)),
         Command::Delete { email, last } => block_on(delete(&settings, &email, last.into())),
     }
 }
@@ -326,6 +333,20 @@ async fn delete(settings: &Settings, email: &str, last: LastAdmin) -> anyhow::Re
     });
     let (user, _) = deleted.await?;
     say(format_args!("deleted {} ({})", user.email, user.id));
+    Ok(())
+}
+
+async fn reset_mfa(settings: &Settings, email: &str) -> anyhow::Result<()> {
+    let rules = Rules::from(settings);
+    let reset = with_db(settings, async move |db| {
+        let user = find(db, email).await?;
+        let (id, address) = (user.id, user.email);
+        let work = db.write(async move |tx| mfa::reset(tx, &id, &Origin::command(), rules).await);
+        Ok((address, work.await?))
+    });
+    let (address, reset) = reset.await?;
+    let said = if reset { "second factor taken away" } else { "no second factor" };
+    say(format_args!("{address}: {said}"));
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 mod database;
 mod edit;
 mod finding;
+mod limits;
 mod reader;
 mod roles;
 mod secret;
@@ -18,6 +19,7 @@ pub use database::{Database, DatabaseUrl, PostgresUrl};
 pub use edit::{EditError, append_key, key_lines, lock_for_edit, remove_keys, replace_file, revoke_key};
 pub(crate) use edit::{belong_as, sync_folder};
 pub use finding::{Finding, Severity};
+pub use limits::{Limits, Mfa};
 pub use roles::Roles;
 pub(crate) use secret::readable_by_others;
 pub use secret::{Secret, Secrets};
@@ -48,6 +50,8 @@ pub struct Settings {
     pub passwords: Passwords,
     pub hashing: Hashing,
     pub audit: Audit,
+    pub limits: Limits,
+    pub mfa: Mfa,
     pub log: Log,
     pub roles: Roles,
     pub keys: Vec<KeyLine>,
@@ -121,6 +125,8 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
     let passwords = sections::passwords(reader);
     let hashing = sections::hashing(reader);
     let audit = sections::audit(reader, folder);
+    let limits = limits::limits(reader);
+    let mfa = limits::mfa(reader);
     let log = sections::log(reader);
     let roles = roles::roles(reader);
     let keys = sections::keys(reader, folder);
@@ -138,6 +144,8 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
         passwords,
         hashing,
         audit,
+        limits,
+        mfa,
         log,
         roles,
         keys,
@@ -167,6 +175,8 @@ impl Settings {
             ("cookies", self.cookies == other.cookies),
             ("hashing", self.hashing == other.hashing),
             ("audit", self.audit == other.audit),
+            ("limits", self.limits == other.limits),
+            ("mfa", self.mfa == other.mfa),
             ("log", self.log == other.log),
             ("roles", self.roles == other.roles),
         ];

@@ -35,6 +35,11 @@ fn without_a_word_the_defaults_hold() {
     assert_eq!((settings.sessions.idle_lifetime, settings.sessions.lifetime), (604_800, 2_592_000));
     assert_eq!((settings.sessions.refresh_grace, settings.sessions.max_per_user), (30, 50));
     assert_eq!((settings.hashing.memory_kib, settings.hashing.passes), (19_456, 2));
+    let Limits { failures_per_account, failures_per_address, window, first_delay, longest_delay } =
+        settings.limits;
+    assert_eq!((failures_per_account, failures_per_address), (10, 50));
+    assert_eq!((window, first_delay, longest_delay), (900, 30, 900));
+    assert_eq!(settings.mfa.issuer, "Countersign");
     assert!(settings.cookies.secure);
     assert!(settings.roles.knows("user") && settings.roles.knows("admin"));
 }
@@ -64,6 +69,10 @@ fn what_is_wrong_is_told_with_file_key_and_reason() {
             "[tokens]\nissuer = \"\"",
             "tokens.issuer: expected a string, neither empty nor with control characters",
         ),
+        ("[limits]\nfailures_per_account = 2", "limits.failures_per_account: expected 3 to 1000"),
+        ("[limits]\nfailures_per_address = 0", "limits.failures_per_address: expected 3 to 1000000"),
+        ("[limits]\nlongest_delay = \"10s\"", "limits.longest_delay: is shorter than limits.first_delay"),
+        ("[mfa]\nissuer = \"a:b\"", "mfa.issuer: expected 1 to 64 characters without ':'"),
         ("[cookies]\nsecure = \"yes\"", "cookies.secure: expected true or false"),
         ("[database]\nurl = \"mysql://u:hunter2@h/d\"", "database.url: expected a sqlite: or postgres: URL"),
         (

@@ -1,7 +1,7 @@
 //! One attempt: the password is checked against the account as it is read now. What begins with it is decided later,
 //! in a transaction that makes sure that the account is still the same.
 
-use crate::accounts::{self, Credential, Email, User};
+use crate::accounts::{self, Credential, Email, User, UserId};
 use crate::ambient::Entropy;
 use crate::db::Db;
 use crate::passwords::{Hasher, Password, StoredHash};
@@ -10,7 +10,12 @@ use crate::web::Problem;
 /// What came of an attempt to log in.
 #[derive(Debug)]
 pub enum Attempt {
-    Proved(User, Credential),
+    Proved {
+        user: User,
+        credential: Credential,
+        /// The password should be hashed again, once the login stands.
+        outdated: bool,
+    },
     /// The password is right, and the account is closed.
     Inactive(User),
     /// No such account, or not its password. The account, if there is one, is for the audit only.
@@ -21,13 +26,7 @@ pub enum Attempt {
 ///
 /// # Errors
 /// 503 if too many passwords are being hashed; those of the database.
-pub async fn attempt(
-    db: &Db,
-    hasher: &Hasher,
-    entropy: &Entropy,
-    email: &str,
-    password: Password,
-) -> Result<Attempt, Problem> {
+pub async fn attempt(db: &Db, hasher: &Hasher, email: &str, password: Password) -> Result<Attempt, Problem> {
     let account = match Email::parse(email) {
         Ok(email) => accounts::store::find_for_login(db.reads(), &email).await?,
         Err(_) => None,
@@ -36,7 +35,7 @@ pub async fn attempt(
         user_id: user.id.to_string(),
         phc: credential.password_hash.clone(),
     });
-    let verification = hasher.verify(password.clone(), stored).await?;
+    let verification = hasher.verify(password, stored).await?;
     let Some((user, credential)) = account else { return Ok(Attempt::Wrong(None)) };
     if !verification.matches {
         return Ok(Attempt::Wrong(Some(user)));
@@ -44,25 +43,27 @@ pub async fn attempt(
     if !user.is_active {
         return Ok(Attempt::Inactive(user));
     }
-    if verification.outdated {
-        // The login stands without it; the next one tries again.
-        if let Err(error) = rehash(db, hasher, entropy, &user, &credential, password).await {
-            tracing::warn!(event = "rehash_failed", error, "a password keeps its old hash");
-        }
-    }
-    Ok(Attempt::Proved(user, credential))
+    Ok(Attempt::Proved { user, credential, outdated: verification.outdated })
 }
 
-async fn rehash(
-    db: &Db,
-    hasher: &Hasher,
-    entropy: &Entropy,
-    user: &User,
-    credential: &Credential,
-    password: Password,
-) -> Result<(), String> {
-    let hash = hasher.hash(password, entropy.bytes()).await.map_err(|error| error.to_string())?;
-    let (id, old) = (user.id.clone(), credential.password_hash.clone());
-    let written = db.write(async move |tx| accounts::store::rehash(tx, &id, &old, &hash).await);
-    written.await.map_err(|error| error.to_string())
+/// A hash that would be made otherwise today.
+#[derive(Debug)]
+pub(super) struct Outdated {
+    /// PHC string.
+    pub(super) hash: String,
+    pub(super) password: Password,
+}
+
+/// Hashes a password again. The login stands without it; the next one tries again.
+pub(super) async fn rehash(db: &Db, hasher: &Hasher, entropy: &Entropy, owner: &UserId, outdated: Outdated) {
+    let rehashed = async {
+        let Outdated { hash: old, password } = outdated;
+        let new = hasher.hash(password, entropy.bytes()).await.map_err(|error| error.to_string())?;
+        let owner = owner.clone();
+        let written = db.write(async move |tx| accounts::store::rehash(tx, &owner, &old, &new).await);
+        written.await.map_err(|error| error.to_string())
+    };
+    if let Err(error) = rehashed.await {
+        tracing::warn!(event = "rehash_failed", error, "a password keeps its old hash");
+    }
 }

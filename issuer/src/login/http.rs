@@ -1,32 +1,28 @@
-//! The login's route.
+//! The login's routes: the password, and the code if one is needed.
 
+use axum::Json;
 use axum::extract::{FromRef, State};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, StatusCode};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::metrics::Word;
-use super::{Attempt, Metrics, attempt};
-use crate::accounts::{self, UserId};
-use crate::audit::{self, Event, Kind, Origin};
-use crate::db::Db;
-use crate::passwords::{Hasher, Password};
-use crate::sessions::grant::{Delivery, Grants, TokenBody};
-use crate::web::{Check, Client, JsonBody, Problem, Reason, TrustedProxies};
+use super::waiting::LIFETIME;
+use super::{Granted, Logins, Outcome, SessionToken, Wishes};
+use crate::mfa::Code;
+use crate::passwords::Password;
+use crate::sessions::grant::{Delivery, TokenBody};
+use crate::web::{Check, Client, JsonBody, Problem, TrustedProxies};
 
 pub fn routes<S>() -> OpenApiRouter<S>
 where
     S: Clone + Send + Sync + 'static,
-    Db: FromRef<S>,
-    Hasher: FromRef<S>,
-    Grants: FromRef<S>,
-    Metrics: FromRef<S>,
+    Logins: FromRef<S>,
     TrustedProxies: FromRef<S>,
 {
-    OpenApiRouter::new().routes(routes!(login))
+    OpenApiRouter::new().routes(routes!(login)).routes(routes!(verify))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -46,70 +42,109 @@ struct LoginBody {
     refresh_token_in_body: bool,
 }
 
+/// The password is right, and a code is needed as well.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MfaRequired)]
+struct MfaRequiredBody {
+    /// `mfa_required`.
+    status: &'static str,
+    /// For `/v1/auth/mfa/verify`, with the code.
+    session_token: String,
+    /// Seconds.
+    expires_in: i64,
+}
+
+#[derive(ToSchema)]
+#[schema(as = LoginAnswer)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "only for the documentation")]
+enum LoginAnswer {
+    Tokens(Box<TokenBody>),
+    MfaRequired(MfaRequiredBody),
+}
+
+/// Whether a field of a body is there.
+fn given(present: bool) -> Result<(), &'static str> {
+    if present { Ok(()) } else { Err("is required") }
+}
+
 /// Log in with e-mail and password.
+///
+/// With a second factor, the answer is a `session_token` that waits for the code.
 #[utoipa::path(post, path = "/v1/auth/login", tag = "login", request_body = LoginBody, responses(
-    (status = 200, body = TokenBody),
+    (status = 200, body = LoginAnswer),
     (status = 401, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`invalid_credentials`: no such account, or not its password"),
     (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`account_inactive`, told only to who knows the password"),
+    (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+     description = "`rate_limited`: too many failures; `Retry-After` tells the seconds to wait"),
 ))]
 async fn login(
-    State(db): State<Db>,
-    State(hasher): State<Hasher>,
-    State(grants): State<Grants>,
-    State(metrics): State<Metrics>,
+    State(logins): State<Logins>,
     client: Client,
     headers: HeaderMap,
     JsonBody(body): JsonBody<LoginBody>,
 ) -> Result<Response, Problem> {
     let mut check = Check::default();
-    let given = |present: bool| if present { Ok(()) } else { Err("is required") };
     let email = check.field("email", given(!body.email.is_empty()));
     let password = check.field("password", given(!body.password.is_empty()));
     let (Some(()), Some(())) = (email, password) else { return Err(check.refusal()) };
-    match attempt(&db, &hasher, &grants.ids.entropy, &body.email, body.password).await? {
-        Attempt::Proved(user, credential) => {
-            let signer = grants.signer()?;
-            let opening = grants.opening(user.id.clone(), &client, &headers, body.persist_session);
-            let (id, epoch) = (user.id.clone(), credential.epoch);
-            let granted = db.write(async move |tx| {
-                if !accounts::store::claim_login(tx, &id, epoch).await? {
-                    return Ok(None);
-                }
-                opening.begin(tx, Kind::Login).await.map(Some)
-            });
-            let Some(session) = granted.await? else {
-                // Since the password was checked, the account was closed or all its logins were ended.
-                return refuse(&db, &metrics, Word::wrong, Some(user.id), &client).await;
-            };
-            metrics.count(Word::granted);
-            let delivery = Delivery::of(&headers, body.refresh_token_in_body);
-            Ok(grants.answer(&signer, StatusCode::OK, &user, &session, delivery, true)?)
+    let wishes =
+        Wishes { persistent: body.persist_session, refresh_token_in_body: body.refresh_token_in_body };
+    let proved = logins.prove(&body.email, body.password, &client).await?;
+    let signer = logins.grants.signer()?;
+    match logins.enter(proved, wishes, &client, &headers).await? {
+        Outcome::Granted(granted) => {
+            let Granted { user, session } = *granted;
+            let delivery = Delivery::of(&headers, wishes.refresh_token_in_body);
+            Ok(logins.grants.answer(&signer, StatusCode::OK, &user, &session, delivery, true)?)
         }
-        Attempt::Inactive(user) => refuse(&db, &metrics, Word::inactive, Some(user.id), &client).await,
-        Attempt::Wrong(user) => refuse(&db, &metrics, Word::wrong, user.map(|user| user.id), &client).await,
+        Outcome::MfaRequired(token) => {
+            let session_token = token.as_str().to_owned();
+            let body = MfaRequiredBody { status: "mfa_required", session_token, expires_in: LIFETIME };
+            Ok(Json(body).into_response())
+        }
     }
 }
 
-/// The refusal, once its event is written.
-async fn refuse(
-    db: &Db,
-    metrics: &Metrics,
-    word: Word,
-    subject: Option<UserId>,
-    client: &Client,
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = MfaVerify)]
+struct VerifyBody {
+    #[schema(required)]
+    #[serde(default)]
+    session_token: String,
+    /// Of the authenticator app, or a backup code.
+    #[schema(required)]
+    #[serde(default)]
+    code: String,
+}
+
+/// Finish a login with a code of the authenticator app or a backup code.
+///
+/// A login waits for five minutes and five codes; malformed ones do not count.
+#[utoipa::path(post, path = "/v1/auth/mfa/verify", tag = "login", request_body = VerifyBody, responses(
+    (status = 200, body = TokenBody),
+    (status = 401, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+     description = "`login_expired`: the login waits no longer; log in again"),
+    (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+     description = "`wrong_code`: wrong, or used before"),
+    (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+     description = "`rate_limited`: too many failures; `Retry-After` tells the seconds to wait"),
+))]
+async fn verify(
+    State(logins): State<Logins>,
+    client: Client,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<VerifyBody>,
 ) -> Result<Response, Problem> {
-    let (kind, reason) = match word {
-        Word::inactive => (Kind::LoginBlocked, Reason::AccountInactive),
-        Word::wrong | Word::granted => (Kind::LoginFailed, Reason::InvalidCredentials),
-    };
-    let origin = Origin::request(audit::Actor::Stranger, client);
-    db.write(async move |tx| {
-        let event = Event { kind, subject: subject.as_ref(), session_id: None, origin: &origin };
-        audit::store::record(tx, event).await
-    })
-    .await?;
-    metrics.count(word);
-    Err(Problem::new(reason))
+    let mut check = Check::default();
+    let token = check.field("session_token", given(!body.session_token.is_empty()));
+    let code = check.field("code", Code::parse(&body.code));
+    let (Some(()), Some(code)) = (token, code) else { return Err(check.refusal()) };
+    let signer = logins.grants.signer()?;
+    let token = SessionToken::sent(body.session_token);
+    let (Granted { user, session }, wishes) = logins.finish(&token, code, &client, &headers).await?;
+    let delivery = Delivery::of(&headers, wishes.refresh_token_in_body);
+    Ok(logins.grants.answer(&signer, StatusCode::OK, &user, &session, delivery, true)?)
 }

@@ -20,11 +20,18 @@ pub(super) enum Word {
     granted,
     wrong,
     inactive,
+    /// The password is right, and the login waits for a code.
+    code_required,
+    wrong_code,
+    /// The login waited for its code no longer.
+    expired,
+    /// Not looked at, after too many failures.
+    limited,
 }
 
 impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("logins", "Logins with a password, by outcome", self.0.clone());
+        registry.register("logins", "Steps of logins, by outcome", self.0.clone());
     }
 
     pub(super) fn count(&self, outcome: Word) {

@@ -138,6 +138,7 @@ mod tests {
             phone: None,
             roles: Vec::new(),
             is_active: true,
+            mfa_enabled: false,
             created_at: LOGIN,
             updated_at: LOGIN,
         };

@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::store::NewSession;
-use super::{RefreshCookie, RefreshToken, Rules, Session, SessionId, ending, store};
+use super::{RefreshCookie, RefreshToken, Rules, Session, SessionId, devices, ending, store};
 use crate::accounts::{User, UserBody, UserId};
 use crate::ambient::Ids;
 use crate::audit::{self, Event, Kind, Origin};
@@ -58,6 +58,8 @@ impl Delivery {
 pub struct Opening {
     session: NewSession,
     origin: Origin,
+    /// What stays the same while the user logs in with the same program in the same place.
+    fingerprint: String,
     /// The session that this browser had so far: logging in again ends it.
     replaced: Option<RefreshToken>,
     rules: Rules,
@@ -104,7 +106,8 @@ impl Grants {
             ip: client.ip.map(|ip| ip.to_string()),
         };
         let replaced = cookie.and_then(|token| RefreshToken::verify(token, &self.cookie.ring).ok());
-        Opening { session, origin, replaced, rules: self.rules }
+        let fingerprint = client.fingerprint.clone();
+        Opening { session, origin, fingerprint, replaced, rules: self.rules }
     }
 
     /// Answers with the tokens of `session`; with `user` at its beginning.
@@ -147,6 +150,13 @@ impl Opening {
         &self.origin
     }
 
+    /// A session whose user has shown a code beside the password (RFC 8176: `otp`).
+    #[must_use]
+    pub fn with_code(mut self) -> Self {
+        self.session.amr.push("otp".to_owned());
+        self
+    }
+
     /// Begins the session, tells of it as `kind`, and ends what it replaces and what is too many.
     ///
     /// # Errors
@@ -158,6 +168,11 @@ impl Opening {
         let session = store::create(tx, &self.session, self.rules).await?;
         let (subject, session_id) = (Some(&session.user_id), Some(session.id.as_str()));
         audit::store::record(tx, Event { kind, subject, session_id, origin: &self.origin }).await?;
+        if devices::is_new(tx, &session.user_id, &self.fingerprint).await? {
+            // A mail to the user would be put into the outbox here.
+            let kind = Kind::SessionNewDevice;
+            audit::store::record(tx, Event { kind, subject, session_id, origin: &self.origin }).await?;
+        }
         ending::end_surplus(tx, &session.user_id, &self.origin, self.rules).await?;
         Ok(session)
     }

@@ -2,6 +2,7 @@
 //! expiry; no I/O.
 
 mod caller;
+mod devices;
 pub mod ending;
 pub mod grant;
 pub mod http;

@@ -35,10 +35,11 @@ fn largest(settings: &Settings) -> usize {
         phone: None,
         roles: settings.roles.names().map(str::to_owned).collect(),
         is_active: true,
+        mfa_enabled: true,
         created_at: LATE,
         updated_at: LATE,
     };
-    let (session_id, amr) = (id.to_string(), ["pwd".to_owned()]);
+    let (session_id, amr) = (id.to_string(), ["pwd", "otp"].map(str::to_owned));
     let bearer =
         Bearer { user: &user, session_id: &session_id, amr: &amr, authenticated_at: LATE, ends_at: LATE };
     let claims = Rules::new(settings).claims(bearer, id, LATE);

@@ -1,19 +1,17 @@
-//! Where a request comes from: its address, what the client calls itself, and the id of the request. All of it is
-//! shown to people and believed by nobody; `X-Forwarded-For` counts only as far as trusted proxies wrote it.
+//! Where a request comes from: its address, what the client calls itself, and the id of the request. Of all of it, only
+//! the address is believed, and `X-Forwarded-For` only as far as trusted proxies wrote it.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRef, FromRequestParts};
-use http::HeaderMap;
-use http::header::USER_AGENT;
+use http::header::{ACCEPT_LANGUAGE, USER_AGENT};
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 
-use super::RequestId;
+use super::{RequestId, device};
 use crate::config::Network;
-
-const MAX_DEVICE_CHARS: usize = 200;
 
 /// The proxies whose `X-Forwarded-For` is believed.
 #[derive(Debug, Clone)]
@@ -32,8 +30,10 @@ impl TrustedProxies {
 #[derive(Debug, Clone)]
 pub struct Client {
     pub ip: Option<IpAddr>,
-    /// Printable, at most 200 characters, possibly empty.
+    /// "Firefox on Linux": printable, short, possibly empty.
     pub device: String,
+    /// What stays the same while someone goes on using the same program in the same place.
+    pub fingerprint: String,
     /// As the log has it.
     pub request_id: String,
 }
@@ -50,10 +50,12 @@ where
         let trusted = TrustedProxies::from_ref(state);
         let ip = peer.map(|peer| client_ip(peer, &parts.headers, &trusted));
         let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let languages = parts.headers.get(ACCEPT_LANGUAGE).map(HeaderValue::as_bytes).unwrap_or_default();
         let request_id = parts.extensions.get::<RequestId>().map(|RequestId(id)| id.clone());
         Ok(Self {
             ip,
-            device: agent.chars().take(MAX_DEVICE_CHARS).collect(),
+            device: device::name(agent),
+            fingerprint: device::fingerprint(agent, languages, ip),
             request_id: request_id.unwrap_or_default(),
         })
     }

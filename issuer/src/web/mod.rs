@@ -4,6 +4,7 @@
 mod bearer;
 mod client;
 mod cookies;
+mod device;
 mod json;
 mod layers;
 mod listen;

@@ -90,6 +90,12 @@ impl Problem {
         self.status.is_server_error()
     }
 
+    /// Tells the client to wait for so many seconds.
+    #[must_use]
+    pub fn retry_after(self, seconds: i64) -> Self {
+        self.with_header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+    }
+
     #[must_use]
     pub fn with_cookie(self, cookie: HeaderValue) -> Self {
         self.with_header(SET_COOKIE, cookie)

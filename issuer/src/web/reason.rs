@@ -18,16 +18,22 @@ pub enum Reason {
     InvalidFields,
     InvalidJson,
     LastAdmin,
+    LoginExpired,
     MethodNotAllowed,
+    MfaAlreadyEnabled,
+    MfaNotEnabled,
+    MfaNotSetUp,
     MissingHost,
     NotByApiKey,
     NotFound,
+    RateLimited,
     RefreshInvalid,
     RefreshReused,
     SessionExpired,
     SessionRevoked,
     Timeout,
     UnsupportedMediaType,
+    WrongCode,
 }
 
 struct Text {
@@ -50,16 +56,22 @@ impl Reason {
         Self::InvalidFields,
         Self::InvalidJson,
         Self::LastAdmin,
+        Self::LoginExpired,
         Self::MethodNotAllowed,
+        Self::MfaAlreadyEnabled,
+        Self::MfaNotEnabled,
+        Self::MfaNotSetUp,
         Self::MissingHost,
         Self::NotByApiKey,
         Self::NotFound,
+        Self::RateLimited,
         Self::RefreshInvalid,
         Self::RefreshReused,
         Self::SessionExpired,
         Self::SessionRevoked,
         Self::Timeout,
         Self::UnsupportedMediaType,
+        Self::WrongCode,
     ];
 
     const fn text(self) -> Text {
@@ -100,8 +112,22 @@ impl Reason {
                 "last_admin",
                 "This is the last administrator; first make another one",
             ),
+            Self::LoginExpired => text(
+                StatusCode::UNAUTHORIZED,
+                "login_expired",
+                "This login is no longer waiting; log in again",
+            ),
             Self::MethodNotAllowed => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not possible here")
+            }
+            Self::MfaAlreadyEnabled => {
+                text(StatusCode::CONFLICT, "mfa_already_enabled", "A second factor is enabled already")
+            }
+            Self::MfaNotEnabled => {
+                text(StatusCode::CONFLICT, "mfa_not_enabled", "No second factor is enabled")
+            }
+            Self::MfaNotSetUp => {
+                text(StatusCode::CONFLICT, "mfa_not_set_up", "Set the second factor up before enabling it")
             }
             Self::MissingHost => text(
                 StatusCode::BAD_REQUEST,
@@ -112,6 +138,9 @@ impl Reason {
                 text(StatusCode::FORBIDDEN, "not_by_api_key", "Log in to do this; an API key is not enough")
             }
             Self::NotFound => text(StatusCode::NOT_FOUND, "not_found", "There is nothing here"),
+            Self::RateLimited => {
+                text(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests; try again later")
+            }
             Self::RefreshInvalid => text(StatusCode::BAD_REQUEST, "refresh_invalid", AGAIN),
             Self::RefreshReused => text(StatusCode::BAD_REQUEST, "refresh_reused", AGAIN),
             Self::SessionExpired => text(StatusCode::BAD_REQUEST, "session_expired", AGAIN),
@@ -122,6 +151,9 @@ impl Reason {
                 "unsupported_media_type",
                 "Send the body as application/json",
             ),
+            Self::WrongCode => {
+                text(StatusCode::FORBIDDEN, "wrong_code", "This code is not right, or was used")
+            }
         }
     }
 

@@ -4,8 +4,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const TOP: [&str; 6] = ["app", "cli", "health", "metrics", "router", "main"];
-const ROOMS: [&str; 9] =
-    ["access", "accounts", "admin", "audit", "feed", "login", "passwords", "sessions", "tokens"];
+const ROOMS: [&str; 11] = [
+    "access",
+    "accounts",
+    "admin",
+    "audit",
+    "feed",
+    "limits",
+    "login",
+    "mfa",
+    "passwords",
+    "sessions",
+    "tokens",
+];
 const WALLS: [&str; 7] = ["ambient", "config", "db", "jobs", "log", "secrets", "web"];
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -63,6 +63,14 @@ fn users_are_made_listed_and_given_roles() {
         let set = run(&folder, command);
         assert_eq!((set.code, set.out), (0, format!("root@example.com: {outcome}\n")), "{}", set.err);
     }
+    let reset = run(&folder, &["users", "reset-mfa", "ROOT@example.com"]);
+    assert_eq!(
+        (reset.code, reset.out.as_str()),
+        (0, "root@example.com: no second factor\n"),
+        "{}",
+        reset.err
+    );
+    fails(&folder, &["users", "reset-mfa", "who@example.com"], "there is no account with who@example.com");
     fails(&folder, &["users", "deactivate", "who@example.com"], "there is no account with who@example.com");
     fails(
         &folder,

@@ -1,0 +1,190 @@
+//! How often one may fail. Failures are counted for the account and for the network that they come from; too many, and
+//! nothing more is tried for a while, which grows with every further failure. Counted in the database, for all issuers
+//! together, and committed though the request fails.
+//!
+//! The network is asked for before a password is hashed. The account is not: an account with a second factor stays
+//! open to its password, and whoever is refused sooner would learn that theirs has none. So a locked account costs the
+//! same hash as any other, known or not, and is told from none by anything but the answer that all of them get.
+
+mod outcome;
+pub mod store;
+mod sweep;
+
+use std::net::IpAddr;
+
+use base64ct::{Base64UrlUnpadded, Encoding as _};
+
+use crate::accounts::{Email, UserId};
+use crate::config;
+use crate::secrets::Ring;
+
+pub use outcome::failed;
+pub use sweep::sweep;
+
+/// How many failures are too many, and what comes of them; times in seconds.
+#[derive(Debug, Clone, Copy)]
+struct Rules {
+    per_account: i64,
+    per_network: i64,
+    /// Failures are counted together if they come within so long of the first.
+    window: i64,
+    first_delay: i64,
+    longest_delay: i64,
+}
+
+/// Names what is counted; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    rules: Rules,
+    ring: Ring,
+}
+
+/// What failures of one kind are counted under.
+#[derive(Debug, Clone)]
+pub struct Counter {
+    /// A keyed hash.
+    id: String,
+    /// Failures that are allowed.
+    most: i64,
+    rules: Rules,
+}
+
+/// What an attempt counts for if it fails.
+#[derive(Debug, Clone)]
+pub struct Counted {
+    pub account: Counter,
+    /// Unknown only where no connection is.
+    pub network: Option<Counter>,
+}
+
+/// What came of counting a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tally {
+    Counted,
+    /// Counted, and one too many: from now on nothing is tried.
+    Full,
+    /// Not counted, because nothing is tried for so many seconds.
+    Locked(i64),
+}
+
+impl Limits {
+    pub fn new(settings: &config::Limits, ring: Ring) -> Self {
+        let rules = Rules {
+            per_account: settings.failures_per_account.into(),
+            per_network: settings.failures_per_address.into(),
+            window: settings.window,
+            first_delay: settings.first_delay,
+            longest_delay: settings.longest_delay,
+        };
+        Self { rules, ring }
+    }
+
+    /// For a password, given with what stands for an account, whether there is one or not.
+    pub fn password(&self, login: &str, ip: Option<IpAddr>) -> Counted {
+        let account = self.of_password(login);
+        Counted { account, network: ip.map(|ip| self.network(ip)) }
+    }
+
+    /// For a code of the second factor.
+    pub fn code(&self, user: &UserId, ip: Option<IpAddr>) -> Counted {
+        Counted { account: self.of_code(user), network: ip.map(|ip| self.network(ip)) }
+    }
+
+    fn of_password(&self, login: &str) -> Counter {
+        let canonical = Email::parse(login)
+            .map_or_else(|_| login.trim().to_lowercase(), |email| email.as_str().to_owned());
+        self.counter("failed passwords of an account", canonical.as_bytes(), self.rules.per_account)
+    }
+
+    fn of_code(&self, user: &UserId) -> Counter {
+        self.counter("failed codes of an account", user.as_str().as_bytes(), self.rules.per_account)
+    }
+
+    fn network(&self, ip: IpAddr) -> Counter {
+        let rules = self.rules;
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => self.counter("failures of a network", &ip.octets(), rules.per_network),
+            // Whoever has one address of a /64 has all of it (RFC 6177).
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, e, f, g, h, ..] = ip.octets();
+                self.counter("failures of a network", &[a, b, c, d, e, f, g, h], rules.per_network)
+            }
+        }
+    }
+
+    fn counter(&self, purpose: &'static str, what: &[u8], most: i64) -> Counter {
+        let [id @ .., _, _, _, _, _, _, _, _] = self.ring.mac(purpose, what);
+        Counter { id: Base64UrlUnpadded::encode_string(&id), most, rules: self.rules }
+    }
+}
+
+impl Counter {
+    /// For how long nothing is tried after so many failures; `None` if they are not too many.
+    fn delay(&self, failures: i64) -> Option<i64> {
+        let beyond = u32::try_from(failures.saturating_sub(self.most)).ok()?;
+        let grown = self.rules.first_delay.saturating_mul(2_i64.saturating_pow(beyond));
+        Some(grown.min(self.rules.longest_delay))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn limits() -> Limits {
+        let settings = config::Limits {
+            failures_per_account: 10,
+            failures_per_address: 50,
+            window: 900,
+            first_delay: 30,
+            longest_delay: 900,
+        };
+        Limits::new(&settings, Ring::of(&["the secret of these tests only".into()]))
+    }
+
+    #[test]
+    fn the_delay_grows_and_has_an_end() {
+        let counter = limits().of_password("ada@example.com");
+        let delays: Vec<Option<i64>> = (8..18).map(|failures| counter.delay(failures)).collect();
+        let grown = [30, 60, 120, 240, 480, 900, 900, 900].map(Some);
+        assert_eq!(delays, [&[None, None], &grown[..]].concat());
+    }
+
+    proptest! {
+        #[test]
+        fn no_number_of_failures_is_too_large(failures: i64) {
+            let delay = limits().of_password("x").delay(failures);
+            prop_assert!(delay.is_none_or(|delay| (30..=900).contains(&delay)));
+        }
+    }
+
+    #[test]
+    fn one_account_has_one_counter_however_it_is_written() {
+        let id = |login: &str| limits().of_password(login).id;
+        for written in ["ADA@example.com", " ada@Example.COM "] {
+            assert_eq!(id(written), id("ada@example.com"), "{written}");
+        }
+        assert_ne!(id("ada@example.com"), id("ad.a@example.com"));
+        assert_eq!(id(" Root"), id("root"));
+    }
+
+    #[test]
+    fn a_network_is_one_address_or_a_64_of_ipv6() {
+        let id = |ip: &str| limits().network(ip.parse().unwrap()).id;
+        assert_eq!(id("192.0.2.1"), id("::ffff:192.0.2.1"));
+        assert_ne!(id("192.0.2.1"), id("192.0.2.2"));
+        assert_eq!(id("2001:db8::1"), id("2001:db8::ffff:0:0:1"));
+        assert_ne!(id("2001:db8::1"), id("2001:db8:0:1::1"));
+    }
+
+    #[test]
+    fn a_counter_tells_neither_address_nor_purpose() {
+        let limits = limits();
+        let user = UserId::new(uuid::Uuid::nil());
+        let ids = [limits.of_password(user.as_str()).id, limits.of_code(&user).id];
+        assert_ne!(ids[0], ids[1]);
+        assert!(ids.iter().all(|id| id.len() == 32 && !id.contains("0000")), "{ids:?}");
+    }
+}
