@@ -21,6 +21,8 @@ pub enum Kind {
     RoleChanged,
     UserActivated,
     UserDeactivated,
+    /// So many at once that there is no event for each.
+    UsersImported,
 }
 
 impl Kind {
@@ -37,6 +39,7 @@ impl Kind {
             Self::RoleChanged => "role_changed",
             Self::UserActivated => "user_activated",
             Self::UserDeactivated => "user_deactivated",
+            Self::UsersImported => "users_imported",
         }
     }
 

@@ -1,7 +1,10 @@
 //! `countersign users`: accounts that exist before anyone can log in to make them.
 
+mod import;
+
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, ensure};
 use clap::Subcommand;
@@ -13,7 +16,7 @@ use crate::ambient::Ids;
 use crate::audit::{self, Event, Kind, Origin};
 use crate::config::Settings;
 use crate::db::{self, Db, Schema, Tx};
-use crate::passwords::{Cost, Hasher, Password, Policy, check_strength};
+use crate::passwords::{BreachedList, Cost, Hasher, Password, Policy};
 use crate::sessions;
 
 #[derive(Debug, Subcommand)]
@@ -33,6 +36,8 @@ pub(super) enum Command {
         #[arg(long)]
         password_stdin: bool,
     },
+    /// Take over the accounts of another system, with their ids and passwords.
+    Import(import::Arguments),
     /// Show every account.
     List {
         /// As JSON, for programs.
@@ -59,17 +64,16 @@ pub(super) enum Command {
     },
 }
 
-pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
+pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
     let settings = settings(config)?;
-    match command {
+    let done = match command {
+        Command::Import(arguments) => return import::run(&settings, arguments),
         Command::Create { email, name, roles, password_stdin } => {
             let roles = if roles.is_empty() { vec![access::USER.to_owned()] } else { roles };
             let roles = known(&settings, roles)?;
             let email = parse_email(&email)?;
             let name = Name::parse(&name).map_err(|error| anyhow!("--name {error}"))?;
             let password = if password_stdin { piped_password()? } else { asked_password()? };
-            check_strength(Policy::from(&settings.passwords), &password, &email, &name)
-                .map_err(|error| anyhow!("the password {error}"))?;
             block_on(create(&settings, email, name, roles, password))
         }
         Command::List { json } => block_on(list(&settings, json)),
@@ -79,7 +83,8 @@ pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
         }
         Command::Deactivate { email } => block_on(set_active(&settings, parse_email(&email)?, false)),
         Command::Activate { email } => block_on(set_active(&settings, parse_email(&email)?, true)),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn parse_email(text: &str) -> anyhow::Result<Email> {
@@ -138,7 +143,11 @@ async fn create(
     password: Password,
 ) -> anyhow::Result<()> {
     let ids = Ids::system();
-    let hasher = Hasher::start(Cost::from(&settings.hashing), 1, 1)?;
+    let breached = BreachedList::configured(&settings.passwords)?;
+    let hasher = Hasher::start(Cost::from(&settings.hashing), 1, 1)?.refusing(breached);
+    let policy = Policy::from(&settings.passwords);
+    let judged = hasher.check_strength(policy, password.clone(), email.clone(), name.clone()).await?;
+    judged.map_err(|weak| anyhow!("the password {weak}"))?;
     let password_hash = hasher.hash(password, ids.entropy.bytes()).await?;
     let id = UserId::new(ids.uuid());
     let new = NewUser { id, email: email.clone(), name, phone: None, password_hash, roles };

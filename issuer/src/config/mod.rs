@@ -115,7 +115,7 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
     let jwks = sections::jwks(reader);
     let sessions = sections::sessions(reader, tokens.access_lifetime);
     let cookies = sections::cookies(reader);
-    let passwords = sections::passwords(reader);
+    let passwords = sections::passwords(reader, folder);
     let hashing = sections::hashing(reader);
     let log = sections::log(reader);
     let roles = sections::roles(reader);

@@ -3,11 +3,13 @@
 
 mod accounts;
 mod bad_requests;
+mod breached;
 mod browsers;
 mod command;
 mod connections;
 mod figures;
 mod floors;
+mod import;
 mod keys;
 mod login;
 mod openapi;
