@@ -14,7 +14,7 @@ use crate::limits::Limits;
 use crate::login::{self, Logins};
 use crate::metrics::{Live, Metrics};
 use crate::mfa::Mfa;
-use crate::passwords::{Cost, HashError, Hasher, Policy};
+use crate::passwords::{BreachedList, Cost, HashError, Hasher, Policy};
 use crate::secrets::Ring;
 use crate::sessions::grant::Grants;
 use crate::sessions::{self, Callers, RefreshCookie};
@@ -50,7 +50,8 @@ pub struct App {
 
 impl App {
     /// # Errors
-    /// [`HashError`] if the configured cost does not work or the hashing threads cannot start.
+    /// [`HashError`] if the configured cost does not work, the hashing threads cannot start, or the list of breached
+    /// passwords cannot be used.
     pub fn new(
         settings: &Settings,
         ids: Ids,
@@ -59,7 +60,8 @@ impl App {
         restarts: Arc<AtomicU64>,
     ) -> Result<Self, HashError> {
         let hashing = &settings.hashing;
-        let hasher = Hasher::start(Cost::from(hashing), hashing.threads, hashing.queue)?;
+        let hasher = Hasher::start(Cost::from(hashing), hashing.threads, hashing.queue)?
+            .refusing(BreachedList::configured(&settings.passwords)?);
         let tokens = &settings.tokens;
         let verifier = Verifier::new(tokens.issuer.clone(), vec![tokens.audience.clone()], tokens.clock_skew);
         let origins = Origins::new(&settings.server.public_url, &settings.cors);

@@ -1,6 +1,7 @@
 //! People: who they are and what they are called. The rules for ids, addresses, names and numbers; no I/O.
 
 pub mod http;
+pub mod import;
 mod name;
 pub mod standing;
 pub mod store;
@@ -15,22 +16,33 @@ use crate::access::ADMIN;
 use crate::ambient::UnixTime;
 use crate::config::Roles;
 
-pub use name::{InvalidName, Name, is_invisible};
+pub use name::{InvalidName, InvalidUsername, Name, Username, is_invisible};
 
 /// Names an account for good. Ours are UUIDs; an imported account keeps the id that other systems know it by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, sqlx::Type)]
 #[sqlx(transparent)]
 pub struct UserId(String);
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must have 1 to 64 visible ASCII characters, none of them a comma")]
+pub struct InvalidId;
+
 impl UserId {
+    /// In bytes.
+    pub const LONGEST: usize = 64;
+
     pub fn new(id: Uuid) -> Self {
         Self(id.to_string())
     }
 
-    /// Reads what may be an id, ours or one that an account came with: 1 to 64 characters of visible ASCII without comma.
-    pub fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b',');
-        fits.then(|| Self(text.to_owned()))
+    /// Takes the id of another system as it is; it travels in headers and tokens.
+    ///
+    /// # Errors
+    /// [`InvalidId`].
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        let fits = (1..=Self::LONGEST).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_graphic() && b != b',');
+        if fits { Ok(Self(text.to_owned())) } else { Err(InvalidId) }
     }
 
     pub fn as_str(&self) -> &str {
@@ -76,6 +88,11 @@ impl Email {
             return Err(InvalidEmail);
         }
         Ok(Self(text.to_ascii_lowercase()))
+    }
+
+    /// What is before the `@`.
+    pub fn local_part(&self) -> &str {
+        self.0.split('@').next().unwrap_or_default()
     }
 
     pub fn as_str(&self) -> &str {
@@ -130,7 +147,7 @@ pub struct User {
 /// What a login is checked against, as it was when it was read.
 #[derive(Debug, Clone)]
 pub struct Credential {
-    /// PHC string.
+    /// PHC string, or what another system stored.
     pub password_hash: String,
     /// Moves when logins under way must not succeed any more: see [`store::claim_login`].
     pub epoch: i64,
@@ -146,6 +163,22 @@ pub struct NewUser {
     /// PHC string.
     pub password_hash: String,
     pub roles: Vec<String>,
+}
+
+/// An account of another system.
+#[derive(Debug, Clone)]
+pub struct ImportedUser {
+    pub id: UserId,
+    pub email: Email,
+    pub email_verified: bool,
+    pub username: Option<Username>,
+    pub name: Name,
+    /// As the other system made it; passwords can be checked against it.
+    pub password_hash: String,
+    pub roles: Vec<String>,
+    pub is_active: bool,
+    pub created_at: UnixTime,
+    pub updated_at: UnixTime,
 }
 
 /// A user as the API shows them.

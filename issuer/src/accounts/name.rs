@@ -32,6 +32,26 @@ impl Name {
     }
 }
 
+/// A name by which an imported user could log in before, compared as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Username(String);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must have 1 to 128 characters, one of them visible and none of them for control or formatting")]
+pub struct InvalidUsername;
+
+impl Username {
+    /// # Errors
+    /// [`InvalidUsername`].
+    pub fn parse(text: &str) -> Result<Self, InvalidUsername> {
+        Name::parse(text).map(|Name(name)| Self(name)).map_err(|InvalidName| InvalidUsername)
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Whether a character only acts on others: control and format characters (Cc, Cf, among them those for the direction
 /// of writing and those without width), line and paragraph separators.
 pub fn is_invisible(c: char) -> bool {

@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 
 use super::standing::{Change, LastAdmin};
-use super::{Credential, Email, Name, NewUser, User, UserId};
+use super::{Credential, Email, Name, NewUser, User, UserId, Username};
 use crate::ambient::UnixTime;
 use crate::db::{Error, Source, Tx};
 
@@ -57,6 +57,12 @@ struct CredentialRow {
     login_epoch: i64,
 }
 
+impl From<CredentialRow> for (User, Credential) {
+    fn from(row: CredentialRow) -> Self {
+        (row.user.into(), Credential { password_hash: row.password_hash, epoch: row.login_epoch })
+    }
+}
+
 /// Adds an account; `None` if the address has one already.
 ///
 /// # Errors
@@ -99,9 +105,26 @@ pub async fn find_for_login<'e>(
     .bind(email.as_str().to_owned())
     .fetch_optional(source)
     .await?;
-    Ok(row.map(|CredentialRow { user, password_hash, login_epoch }| {
-        (user.into(), Credential { password_hash, epoch: login_epoch })
-    }))
+    Ok(row.map(<(User, Credential)>::from))
+}
+
+/// The account that another system knew by this name, and what its login is checked against.
+///
+/// # Errors
+/// Those of the database.
+pub async fn find_by_username<'e>(
+    source: impl Source<'e>,
+    username: &Username,
+) -> Result<Option<(User, Credential)>, Error> {
+    let row: Option<CredentialRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        user_columns!(),
+        ", users.password_hash AS password_hash, users.login_epoch AS login_epoch FROM users WHERE username = $1"
+    ))
+    .bind(username.as_str().to_owned())
+    .fetch_optional(source)
+    .await?;
+    Ok(row.map(<(User, Credential)>::from))
 }
 
 /// The account with this id, and what its login is checked against.

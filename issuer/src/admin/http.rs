@@ -105,7 +105,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Account {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let id: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, state).await;
-        id.ok().and_then(|Path(id)| UserId::parse(&id)).map(Self).ok_or_else(none)
+        id.ok().and_then(|Path(id)| UserId::parse(&id).ok()).map(Self).ok_or_else(none)
     }
 }
 

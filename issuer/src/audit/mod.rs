@@ -42,6 +42,8 @@ pub enum Kind {
     BackupCodeUsed,
     AccountLocked,
     AccountUnlocked,
+    /// So many at once that there is no event for each.
+    UsersImported,
 }
 
 impl Kind {
@@ -87,6 +89,7 @@ impl Kind {
             Self::BackupCodeUsed => "backup_code_used",
             Self::AccountLocked => "account_locked",
             Self::AccountUnlocked => "account_unlocked",
+            Self::UsersImported => "users_imported",
         }
     }
 

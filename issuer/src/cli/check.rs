@@ -3,17 +3,19 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::serve::examine;
+use super::serve::{breached_finding, examine};
 use super::{block_on, environment, say};
 use crate::ambient::Clock;
 use crate::config::{self, Finding, Settings, Severity, readable_by_others};
 use crate::db;
+use crate::passwords::BreachedList;
 
 pub(super) fn run(config: &Path) -> anyhow::Result<ExitCode> {
     let loaded = config::load(config, environment());
     let mut findings = loaded.findings;
     if let Some(settings) = &loaded.settings {
         findings.extend(examine(settings, Clock::system().now().seconds()).1);
+        findings.extend(breached(settings));
         findings.extend(database(settings));
         // It holds the hashes of passwords.
         let open = settings.database.url.file().and_then(readable_by_others);
@@ -30,6 +32,12 @@ pub(super) fn run(config: &Path) -> anyhow::Result<ExitCode> {
     let warnings = findings.len() - errors;
     say(format_args!("{}: errors: {errors}, warnings: {warnings}", config.display()));
     Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Damage inside the list, which `serve` has no time to look for; the rest was examined as it does.
+fn breached(settings: &Settings) -> Option<Finding> {
+    let list = BreachedList::configured(&settings.passwords).ok()??;
+    list.verify().err().map(|error| breached_finding(settings, &error))
 }
 
 fn database(settings: &Settings) -> Option<Finding> {

@@ -4,6 +4,7 @@
 mod audit;
 mod check;
 mod keys;
+mod passwords;
 mod serve;
 mod users;
 
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::ambient::Ids;
 use crate::config::{self, Finding, Settings};
@@ -46,9 +48,12 @@ enum Command {
     /// Make, list, rotate and revoke signing keys.
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Make, list, change and delete accounts, help who is locked out.
+    /// Make, import, list, change and delete accounts, help who is locked out.
     #[command(subcommand)]
     Users(users::Command),
+    /// Make the list of breached passwords.
+    #[command(subcommand)]
+    Passwords(passwords::Command),
     /// Prove that no event is missing or changed, and hand the events over.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -68,7 +73,8 @@ pub fn main() -> ExitCode {
         Command::Serve => serve::run(&config).map(|()| ExitCode::SUCCESS),
         Command::Check => check::run(&config),
         Command::Keys(command) => keys::run(&config, command).map(|()| ExitCode::SUCCESS),
-        Command::Users(command) => users::run(&config, command).map(|()| ExitCode::SUCCESS),
+        Command::Users(command) => users::run(&config, command),
+        Command::Passwords(command) => passwords::run(&config, command).map(|()| ExitCode::SUCCESS),
         Command::Audit(command) => audit::run(&config, command).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => {
             // A reader that has gone away would make it panic.
@@ -89,6 +95,12 @@ pub fn main() -> ExitCode {
 /// Prints a line for the operator; a reader that has gone away is not an error.
 fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Shows how many of so many bytes have been read, if standard error is a terminal.
+fn progress(bytes: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} to go");
+    ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// The settings, with warnings printed; every error is a line of the failure.

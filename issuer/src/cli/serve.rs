@@ -16,7 +16,7 @@ use crate::audit::sealer::Outcome;
 use crate::config::{self, Finding, Hashing, Settings};
 use crate::db::{self, Db, Schema};
 use crate::jobs::{Lease, Stop, Supervisor};
-use crate::passwords::available_memory_kib;
+use crate::passwords::{BreachedError, BreachedList, available_memory_kib};
 use crate::tokens::reload::{Reloader, Watch};
 use crate::tokens::{KeySet, Lifetimes, LiveKeys, NOTED_EVERY, oversize};
 use crate::web::{self, Connections};
@@ -243,7 +243,13 @@ pub(super) fn examine(settings: &Settings, now: i64) -> (Option<KeySet>, Vec<Fin
     let (keys, mut findings) = KeySet::load(settings, settings.tokens.overlap(), now);
     findings.extend(oversize(settings));
     findings.extend(memory_shortage(settings, available_memory_kib()));
+    let breached = BreachedList::configured(&settings.passwords).err();
+    findings.extend(breached.map(|error| breached_finding(settings, &error)));
     (keys, findings)
+}
+
+pub(super) fn breached_finding(settings: &Settings, error: &BreachedError) -> Finding {
+    Finding::error(settings.file.display(), "passwords.breached_file", error.to_string())
 }
 
 /// What is wrong if the hashing threads would not fit into memory when all of them work.

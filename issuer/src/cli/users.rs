@@ -1,7 +1,10 @@
 //! `countersign users`: accounts that exist before anyone can log in to make them.
 
+mod import;
+
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, ensure};
 use clap::{Args, Subcommand};
@@ -15,7 +18,7 @@ use crate::audit::{self, Event, Kind, Origin};
 use crate::config::Settings;
 use crate::db::Db;
 use crate::mfa;
-use crate::passwords::{Cost, Hasher, Password, Policy, check_strength};
+use crate::passwords::{BreachedList, Cost, Hasher, Password, Policy};
 use crate::sessions::Rules;
 
 #[derive(Debug, Subcommand)]
@@ -35,6 +38,8 @@ pub(super) enum Command {
         #[arg(long)]
         password_stdin: bool,
     },
+    /// Take over the accounts of another system, with their ids and passwords.
+    Import(import::Arguments),
     /// Show the accounts, in the order of their addresses.
     List {
         /// As JSON, for programs.
@@ -106,15 +111,16 @@ impl From<Last> for LastAdmin {
     }
 }
 
-pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
+pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
     let settings = settings(config)?;
-    match command {
+    let done = match command {
+        Command::Import(arguments) => return import::run(&settings, arguments),
         Command::Create { email, name, roles, password_stdin } => {
             let roles = if roles.is_empty() { vec![access::USER.to_owned()] } else { roles };
             let roles = settings.roles.check(&roles)?;
             let email = parse_email(&email)?;
             let name = Name::parse(&name).map_err(|error| anyhow!("--name {error}"))?;
-            let password = new_password(password_stdin, &settings, &email, &name)?;
+            let password = given_password(password_stdin)?;
             block_on(create(&settings, email, name, roles, password))
         }
         Command::List { json, search } => block_on(list(&settings, &search, json)),
@@ -134,23 +140,30 @@ pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
         Command::EndSessions { email } => block_on(end_sessions(&settings, &email)),
         Command::ResetMfa { email } => block_on(reset_mfa(&settings, &email)),
         Command::Delete { email, last } => block_on(delete(&settings, &email, last.into())),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn parse_email(text: &str) -> anyhow::Result<Email> {
     Email::parse(text).map_err(|error| anyhow!("{text:?} {error}"))
 }
 
-/// A password by the rules of the configuration, asked for or read.
-fn new_password(piped: bool, settings: &Settings, email: &Email, name: &Name) -> anyhow::Result<Password> {
-    let password = if piped { piped_password()? } else { asked_password()? };
-    check_strength(Policy::from(&settings.passwords), &password, email, name)
-        .map_err(|error| anyhow!("the password {error}"))?;
-    Ok(password)
+fn given_password(piped: bool) -> anyhow::Result<Password> {
+    if piped { piped_password() } else { asked_password() }
 }
 
-async fn hash(settings: &Settings, password: Password) -> anyhow::Result<String> {
-    let hasher = Hasher::start(Cost::from(&settings.hashing), 1, 1)?;
+/// The hash of a password, if it is one by the rules of the configuration.
+async fn new_hash(
+    settings: &Settings,
+    password: Password,
+    email: &Email,
+    name: &Name,
+) -> anyhow::Result<String> {
+    let breached = BreachedList::configured(&settings.passwords)?;
+    let hasher = Hasher::start(Cost::from(&settings.hashing), 1, 1)?.refusing(breached);
+    let policy = Policy::from(&settings.passwords);
+    let judged = hasher.check_strength(policy, password.clone(), email.clone(), name.clone()).await?;
+    judged.map_err(|weak| anyhow!("the password {weak}"))?;
     Ok(hasher.hash(password, Ids::system().entropy.bytes()).await?)
 }
 
@@ -181,7 +194,7 @@ async fn create(
     roles: Vec<String>,
     password: Password,
 ) -> anyhow::Result<()> {
-    let password_hash = hash(settings, password).await?;
+    let password_hash = new_hash(settings, password, &email, &name).await?;
     let id = UserId::new(Ids::system().uuid());
     let new = NewUser { id, email: email.clone(), name, phone: None, password_hash, roles };
     let created = with_db(settings, async |db| {
@@ -302,8 +315,8 @@ async fn set_password(settings: &Settings, email: &str, piped: bool) -> anyhow::
     let user = with_db(settings, async move |db| {
         let user = find(db, email).await?;
         let (address, name) = (Email::parse(&user.email)?, Name::parse(&user.name)?);
-        let password = new_password(piped, settings, &address, &name)?;
-        let (id, password_hash) = (user.id, hash(settings, password).await?);
+        let password_hash = new_hash(settings, given_password(piped)?, &address, &name).await?;
+        let id = user.id;
         let work = db.write(async move |tx| {
             standing::set_password(tx, &id, &password_hash, &Origin::command(), rules).await
         });

@@ -122,7 +122,7 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
     let jwks = sections::jwks(reader);
     let sessions = sections::sessions(reader, tokens.access_lifetime);
     let cookies = sections::cookies(reader);
-    let passwords = sections::passwords(reader);
+    let passwords = sections::passwords(reader, folder);
     let hashing = sections::hashing(reader);
     let audit = sections::audit(reader, folder);
     let limits = limits::limits(reader);

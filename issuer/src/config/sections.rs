@@ -159,9 +159,11 @@ pub struct Passwords {
     pub min_length: usize,
     /// Of zxcvbn, 0 to 4.
     pub min_score: u8,
+    /// A list that `countersign passwords import-breached` makes; its passwords are refused.
+    pub breached_file: Option<PathBuf>,
 }
 
-pub(super) fn passwords(reader: &mut Reader) -> Passwords {
+pub(super) fn passwords(reader: &mut Reader, folder: &Path) -> Passwords {
     let mut section = reader.section("passwords");
     let (min_length, min_score): (u32, u32) = (section.or("min_length", 12), section.or("min_score", 3));
     if !(8..=64).contains(&min_length) {
@@ -170,8 +172,10 @@ pub(super) fn passwords(reader: &mut Reader) -> Passwords {
     if min_score > 4 {
         section.error("min_score", "expected 0 to 4");
     }
+    let breached_file: Option<PathBuf> = section.optional("breached_file");
+    let breached_file = breached_file.map(|file| folder.join(file));
     section.finish();
-    Passwords { min_length: min_length as usize, min_score: min_score.min(4) as u8 }
+    Passwords { min_length: min_length as usize, min_score: min_score.min(4) as u8, breached_file }
 }
 
 /// Argon2id with one lane (RFC 9106).

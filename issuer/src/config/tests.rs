@@ -29,6 +29,7 @@ fn without_a_word_the_defaults_hold() {
     assert_eq!(settings.internal.listen.to_string(), "127.0.0.1:8002");
     assert_eq!(settings.cors.origins, [""; 0]);
     assert_eq!((settings.passwords.min_length, settings.passwords.min_score), (12, 3));
+    assert_eq!(settings.passwords.breached_file, None);
     assert_eq!(settings.tokens.issuer, "user_service");
     assert_eq!(settings.tokens.audience, "trading_platform");
     assert_eq!((settings.tokens.access_lifetime, settings.tokens.clock_skew), (900, 30));

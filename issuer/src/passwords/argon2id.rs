@@ -1,10 +1,11 @@
-//! Argon2id (RFC 9106) in PHC strings, computed in memory that the caller keeps. Parameters found in the database
-//! are bounded before they are obeyed, so that no row can exhaust the machine.
+//! Argon2 (RFC 9106) in PHC strings, computed in memory that the caller keeps: Argon2id for what is new, every variant
+//! for what other systems stored. Parameters found in the database are bounded before they are obeyed, so that no row
+//! can exhaust the machine.
 
 use std::hint::black_box;
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
-use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
+use argon2::{ARGON2ID_IDENT, Algorithm, Block, Params, Version};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
@@ -24,6 +25,9 @@ impl From<&Hashing> for Cost {
 }
 
 const OUTPUT_BYTES: usize = 32;
+
+/// What new hashes are.
+const OURS: (Algorithm, Version) = (Algorithm::Argon2id, Version::V0x13);
 
 /// A hash, or a cost, that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -75,9 +79,15 @@ impl Memory {
     pub(super) fn filled(&self) -> u64 {
         self.filled
     }
+
+    /// Counts work done elsewhere that took as long as filling so many blocks.
+    pub(super) fn count(&mut self, blocks: u64) {
+        self.filled += blocks;
+    }
 }
 
 fn compute(
+    (algorithm, version): (Algorithm, Version),
     params: Params,
     password: &[u8],
     salt: &[u8],
@@ -86,7 +96,7 @@ fn compute(
 ) -> Result<(), Unusable> {
     let work = work(&params);
     let blocks = memory.of(&params);
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+    argon2::Argon2::new(algorithm, version, params)
         .hash_password_into_with_memory(password, salt, output, blocks)
         .map_err(Unusable::Argon2)?;
     memory.filled += work;
@@ -117,7 +127,7 @@ impl Cost {
         let params = self.params()?;
         let phc_params = ParamsString::try_from(&params).map_err(|_| Unusable::Form)?;
         let mut output = Zeroizing::new([0; OUTPUT_BYTES]);
-        compute(params, password, salt, &mut *output, memory)?;
+        compute(OURS, params, password, salt, &mut *output, memory)?;
         let hash = PasswordHash {
             algorithm: ARGON2ID_IDENT,
             version: Some(Version::V0x13.into()),
@@ -137,7 +147,7 @@ impl Cost {
         let rest = Self { memory_kib: part(blocks % of_a_pass), passes: 1 };
         for params in [whole, rest].into_iter().filter_map(|cost| cost.params().ok()) {
             let mut output = [0; OUTPUT_BYTES];
-            let _ = compute(params, &[], &[0; 16], &mut output, memory);
+            let _ = compute(OURS, params, &[], &[0; 16], &mut output, memory);
             black_box(output);
         }
     }
@@ -146,25 +156,29 @@ impl Cost {
 /// The parameters, if this issuer would obey them wherever they come from.
 fn bounded(params: Params) -> Result<Params, Unusable> {
     let fits = params.m_cost() <= MAX_HASH_MEMORY_KIB && params.t_cost() <= MAX_HASH_PASSES;
-    if fits && params.p_cost() == 1 { Ok(params) } else { Err(Unusable::Bounds) }
+    if fits && params.p_cost() <= MAX_LANES { Ok(params) } else { Err(Unusable::Bounds) }
 }
 
-/// A stored Argon2id hash.
+/// Lanes are computed one after the other, so they cost nothing more; nobody has a use for more than this.
+const MAX_LANES: u32 = 16;
+
+/// A stored Argon2 hash.
 #[derive(Debug)]
-pub(super) struct Argon2id {
+pub(super) struct Argon2 {
+    kind: (Algorithm, Version),
     params: Params,
     salt: Salt,
     expected: Output,
 }
 
-impl Argon2id {
-    pub(super) fn parse(hash: &PasswordHash) -> Result<Self, Unusable> {
+impl Argon2 {
+    pub(super) fn parse(algorithm: Algorithm, hash: &PasswordHash) -> Result<Self, Unusable> {
         let (Some(salt), Some(expected)) = (hash.salt, hash.hash) else { return Err(Unusable::Form) };
-        if hash.version.is_some_and(|version| version != u32::from(Version::V0x13)) {
-            return Err(Unusable::Form);
-        }
+        // Strings from before there was a second version do not say theirs.
+        let version =
+            hash.version.map_or(Ok(Version::V0x10), Version::try_from).map_err(|_| Unusable::Form)?;
         let params = bounded(Params::try_from(hash).map_err(|_| Unusable::Form)?)?;
-        Ok(Self { params, salt, expected })
+        Ok(Self { kind: (algorithm, version), params, salt, expected })
     }
 
     /// The work of making it.
@@ -172,10 +186,20 @@ impl Argon2id {
         work(&self.params)
     }
 
+    /// In KiB.
+    pub(super) fn memory(&self) -> u64 {
+        self.params.block_count() as u64
+    }
+
+    /// Whether it is as new ones are, but for its cost.
+    pub(super) fn is_ours(&self) -> bool {
+        self.kind == OURS
+    }
+
     /// Whether it was made from `password`.
     pub(super) fn fits(&self, password: &[u8], memory: &mut Memory) -> Result<bool, Unusable> {
         let mut output = Zeroizing::new(vec![0; self.expected.len()]);
-        compute(self.params.clone(), password, &self.salt, &mut output, memory)?;
+        compute(self.kind, self.params.clone(), password, &self.salt, &mut output, memory)?;
         Ok(output.as_slice().ct_eq(self.expected.as_bytes()).into())
     }
 }
@@ -194,8 +218,8 @@ mod tests {
         CHEAP.hash(password.as_bytes(), &[7; 16], &mut memory()).unwrap()
     }
 
-    fn parse(stored: &str) -> Result<Argon2id, Unusable> {
-        Argon2id::parse(&PasswordHash::new(stored).map_err(|_| Unusable::Form)?)
+    fn parse(stored: &str) -> Result<Argon2, Unusable> {
+        Argon2::parse(Algorithm::Argon2id, &PasswordHash::new(stored).map_err(|_| Unusable::Form)?)
     }
 
     #[test]
@@ -254,7 +278,7 @@ mod tests {
         let hostile = [
             "m=4294967295,t=1,p=1",
             "m=16,t=4294967295,p=1",
-            "m=1024,t=1,p=64",
+            "m=1024,t=1,p=17",
             "m=16,t=1,p=0",
             "m=16,t=0,p=1",
             "m=7,t=1,p=1",

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
@@ -10,6 +11,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 
 use super::argon2id::{Cost, Memory, Unusable};
+use super::breached::{BreachedError, BreachedList};
 use super::figures::Figures;
 use super::scheme::{self, Checked};
 use super::{Password, Policy, WeakPassword, check_strength};
@@ -23,6 +25,7 @@ const IDLE: Duration = Duration::from_secs(5);
 pub struct Hasher {
     queue: Sender<Job>,
     cost: Cost,
+    breached: Option<Arc<BreachedList>>,
     figures: Figures,
 }
 
@@ -48,6 +51,8 @@ pub enum HashError {
     Unsound,
     #[error("a new password {0}")]
     Refused(#[from] WeakPassword),
+    #[error("the list of breached passwords: {0}")]
+    Breached(#[from] BreachedError),
 }
 
 /// The hash of an account's password.
@@ -55,7 +60,7 @@ pub enum HashError {
 pub struct StoredHash {
     /// Whose it is, for the alarm if it cannot be used.
     pub user_id: String,
-    /// As [`Hasher::hash`] made it.
+    /// As [`Hasher::hash`] made it, or another system.
     pub phc: String,
 }
 
@@ -93,7 +98,14 @@ impl Hasher {
                 .spawn(move || work(&jobs, cost, &figures))
                 .map_err(|_| HashError::Gone)?;
         }
-        Ok(Self { queue, cost, figures })
+        Ok(Self { queue, cost, breached: None, figures })
+    }
+
+    /// Has new passwords refused that are in this list.
+    #[must_use]
+    pub fn refusing(mut self, breached: Option<BreachedList>) -> Self {
+        self.breached = breached.map(Arc::new);
+        self
     }
 
     /// The PHC string of a new password.
@@ -127,10 +139,12 @@ impl Hasher {
         Ok(Verification { matches, outdated })
     }
 
-    /// Like [`check_strength`], on a hashing thread: it may cost as much as a hash.
+    /// Like [`check_strength`], and looks into the list of breached passwords, on a hashing thread: it may cost as much
+    /// as a hash.
     ///
     /// # Errors
-    /// [`HashError::Busy`] if the queue is full; within, the first rule that the password breaks.
+    /// [`HashError::Busy`] if the queue is full, [`HashError::Breached`] if the list cannot be read; within, the first
+    /// rule that the password breaks.
     pub async fn check_strength(
         &self,
         policy: Policy,
@@ -138,7 +152,15 @@ impl Hasher {
         email: Email,
         name: Name,
     ) -> Result<Result<(), WeakPassword>, HashError> {
-        self.ask(move |_| check_strength(policy, &password, &email, &name)).await
+        let breached = self.breached.clone();
+        let judge = move |_: &mut Memory| {
+            if let Err(weak) = check_strength(policy, &password, &email, &name) {
+                return Ok(Err(weak));
+            }
+            let leaked = breached.map_or(Ok(false), |list| list.has(&password))?;
+            Ok(if leaked { Err(WeakPassword::Breached) } else { Ok(()) })
+        };
+        self.ask(judge).await?
     }
 
     /// What was done since the start.

@@ -2,10 +2,14 @@
 //! `Debug`, and its memory is wiped when it is dropped.
 
 mod argon2id;
+mod bcrypt;
+pub mod breached;
 mod figures;
 mod hasher;
 mod http;
+mod pbkdf2;
 mod scheme;
+mod scrypt;
 mod strength;
 
 use std::fmt;
@@ -16,9 +20,13 @@ use unicode_normalization::UnicodeNormalization as _;
 use zeroize::Zeroizing;
 
 pub use argon2id::{Cost, Unusable};
+pub use breached::{BreachedError, BreachedList};
 pub use figures::Figures;
 pub use hasher::{HashError, Hasher, StoredHash, Verification, available_memory_kib};
-pub use strength::{Policy, WeakPassword, check_strength};
+pub use scheme::check_importable;
+pub use strength::{Policy, WeakPassword};
+
+use strength::check_strength;
 
 /// A password as someone typed it.
 #[derive(Clone)]

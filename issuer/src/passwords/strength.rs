@@ -39,6 +39,8 @@ pub enum WeakPassword {
     TooLong,
     #[error("must not contain your e-mail address or name")]
     Personal,
+    #[error("is in a list of passwords that leaked elsewhere; choose one that you use nowhere else")]
+    Breached,
     #[error("is too easy to guess; use several unrelated words or more varied characters")]
     Guessable,
 }
@@ -71,11 +73,12 @@ fn long_enough(password: &str, Policy { min_length, .. }: Policy) -> Result<(), 
 }
 
 /// Checks a new password: its length, its zxcvbn score, and that it is not made from the e-mail or name. May take as
-/// long as hashing it: [`Hasher::check_strength`](super::Hasher::check_strength) does it where nobody waits.
+/// long as hashing it: [`Hasher::check_strength`](super::Hasher::check_strength) does it where nobody waits, and looks
+/// into the list of breached ones, too.
 ///
 /// # Errors
 /// The first rule it breaks.
-pub fn check_strength(
+pub(super) fn check_strength(
     policy: Policy,
     password: &Password,
     email: &Email,
@@ -85,7 +88,7 @@ pub fn check_strength(
     long_enough(&password, policy)?;
     let lower = Zeroizing::new(password.to_lowercase());
     // The password is compared in its normal form, so they must be, too.
-    let (local, name) = (email.as_str().split('@').next().unwrap_or_default(), name.as_str());
+    let (local, name) = (email.local_part(), name.as_str());
     let name: String = name.nfkc().collect();
     let personal: Vec<String> = [local, &name]
         .into_iter()

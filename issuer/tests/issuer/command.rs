@@ -13,6 +13,7 @@ use countersign_issuer::db::{self, Schema};
 use sqlx::Connection as _;
 
 use crate::stage::{Folder, NOON, key_lines, pem};
+pub(crate) use users::run_with_password;
 
 pub(crate) fn countersign(config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
@@ -20,10 +21,11 @@ pub(crate) fn countersign(config: &Path) -> Command {
     command
 }
 
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 fn ran(output: Output) -> Ran {
@@ -31,13 +33,13 @@ fn ran(output: Output) -> Ran {
     Ran { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-fn run(folder: &Folder, arguments: &[&str]) -> Ran {
+pub(crate) fn run(folder: &Folder, arguments: &[&str]) -> Ran {
     ran(countersign(&folder.config()).args(arguments).output().unwrap())
 }
 
 /// Fails with this on one line, and nothing else.
 #[track_caller]
-fn fails(folder: &Folder, arguments: &[&str], expected: &str) {
+pub(crate) fn fails(folder: &Folder, arguments: &[&str], expected: &str) {
     let ran = run(folder, arguments);
     assert_eq!(ran.code, 1, "{} {}", ran.out, ran.err);
     assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
@@ -534,6 +536,8 @@ fn every_argument_is_explained() {
         &["users", "create"],
         &["users", "list"],
         &["users", "set-role"],
+        &["users", "import"],
+        &["passwords", "import-breached"],
     ] {
         // The short form has an argument and its text on one line.
         let help = run(&folder, &[command, &["-h"]].concat()).out;

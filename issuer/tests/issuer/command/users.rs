@@ -6,7 +6,7 @@ use std::process::Stdio;
 use super::{Ran, countersign, fails, ran, run};
 use crate::stage::{Folder, PASSWORD};
 
-pub(super) fn run_with_password(folder: &Folder, arguments: &[&str], password: &str) -> Ran {
+pub(crate) fn run_with_password(folder: &Folder, arguments: &[&str], password: &str) -> Ran {
     let mut command = countersign(&folder.config());
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
