@@ -6,15 +6,18 @@ use std::sync::atomic::AtomicU64;
 use axum::extract::FromRef;
 use countersign_claims::Verifier;
 
+use crate::accounts::Registrations;
 use crate::ambient::{Clock, Ids};
-use crate::config::{Roles, Settings};
+use crate::compat::Compat;
+use crate::config::{Roles, Served, Settings};
 use crate::db::{Db, Readiness};
-use crate::login;
+use crate::login::{self, Logins};
 use crate::metrics::{Live, Metrics};
+use crate::oauth::OAuth;
 use crate::passwords::{Cost, HashError, Hasher, Policy};
 use crate::secrets::Ring;
 use crate::sessions::grant::Grants;
-use crate::sessions::{self, Callers, RefreshCookie};
+use crate::sessions::{self, Callers, RefreshCookie, Sessions};
 use crate::tokens::http::Published;
 use crate::tokens::{LiveKeys, Minter};
 use crate::web::{self, CookieRules, Origins, TrustedProxies};
@@ -35,9 +38,13 @@ pub struct App {
     pub roles: Arc<Roles>,
     pub proxies: TrustedProxies,
     pub published: Published,
+    pub served: Served,
     pub requests: web::Metrics,
-    pub logins: login::Metrics,
-    pub refreshes: sessions::Metrics,
+    pub registrations: Registrations,
+    pub logins: Logins,
+    pub sessions: Sessions,
+    pub oauth: OAuth,
+    pub compat: Compat,
     pub metrics: Metrics,
 }
 
@@ -61,9 +68,11 @@ impl App {
         let grants = Grants {
             rules: sessions::Rules::from(settings),
             minter: Minter::new(settings, Arc::clone(&keys), ids.clone()),
+            access_lifetime: tokens.access_lifetime,
             cookie: RefreshCookie {
                 rules: CookieRules { secure: settings.cookies.secure },
                 ring: Ring::from(&settings.secrets),
+                path: "/v1/auth",
             },
             origins: origins.clone(),
             roles: Arc::clone(&roles),
@@ -75,12 +84,22 @@ impl App {
             verifier: Arc::new(verifier),
             clock: clock.clone(),
         };
-        let (requests, logins) = (web::Metrics::default(), login::Metrics::default());
-        let refreshes = sessions::Metrics::default();
+        let policy = Policy::from(&settings.passwords);
+        let registrations =
+            Registrations { db: db.clone(), hasher: hasher.clone(), policy, grants: grants.clone() };
+        let logins = Logins {
+            db: db.clone(),
+            hasher: hasher.clone(),
+            grants: grants.clone(),
+            metrics: login::Metrics::default(),
+        };
+        let sessions =
+            Sessions { db: db.clone(), grants: grants.clone(), metrics: sessions::Metrics::default() };
+        let requests = web::Metrics::default();
         let metrics = Metrics::new(|registry| {
             requests.register(registry);
-            logins.register(registry);
-            refreshes.register(registry);
+            logins.metrics.register(registry);
+            sessions.metrics.register(registry);
             hasher.register(registry);
             db.register(registry);
             registry.register_collector(Box::new(Live {
@@ -91,6 +110,8 @@ impl App {
             }));
         });
         Ok(Self {
+            oauth: OAuth::new(settings, &logins, &sessions, &callers),
+            compat: Compat::new(settings, &logins, &registrations, &sessions, &callers),
             readiness: Readiness::new(db.clone(), &settings.database.url),
             published: Published::new(settings),
             proxies: TrustedProxies::new(&settings.server.trusted_proxies),
@@ -98,15 +119,17 @@ impl App {
             clock,
             ids,
             hasher,
-            policy: Policy::from(&settings.passwords),
+            policy,
             keys,
             grants,
             callers,
             origins,
             roles,
+            served: settings.served(),
             requests,
+            registrations,
             logins,
-            refreshes,
+            sessions,
             metrics,
         })
     }

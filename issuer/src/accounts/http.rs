@@ -11,13 +11,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Email, Name, NewUser, UserBody, UserId, parse_phone, store};
-use crate::access;
-use crate::audit::Kind;
+use super::{Applicant, Name, Registered, Registrations, UserBody, parse_phone, store};
 use crate::config::Roles;
 use crate::db::Db;
-use crate::passwords::{Hasher, Password, Policy};
-use crate::sessions::grant::{Delivery, Grants, TokenBody};
+use crate::passwords::Password;
+use crate::sessions::grant::{Delivery, TokenBody};
 use crate::sessions::{Caller, Callers};
 use crate::web::{Check, Client, JsonBody, Problem, Reason, TrustedProxies};
 
@@ -25,9 +23,7 @@ pub fn routes<S>() -> OpenApiRouter<S>
 where
     S: Clone + Send + Sync + 'static,
     Db: FromRef<S>,
-    Hasher: FromRef<S>,
-    Policy: FromRef<S>,
-    Grants: FromRef<S>,
+    Registrations: FromRef<S>,
     Callers: FromRef<S>,
     Arc<Roles>: FromRef<S>,
     TrustedProxies: FromRef<S>,
@@ -62,38 +58,16 @@ struct RegisterBody {
      description = "`email_taken`"),
 ))]
 async fn register(
-    State(db): State<Db>,
-    State(hasher): State<Hasher>,
-    State(policy): State<Policy>,
-    State(grants): State<Grants>,
+    State(registrations): State<Registrations>,
     client: Client,
     headers: HeaderMap,
     JsonBody(body): JsonBody<RegisterBody>,
 ) -> Result<Response, Problem> {
-    let mut check = Check::default();
-    let email = check.field("email", Email::parse(&body.email));
-    let name = check.field("name", Name::parse(&body.name));
-    let phone = check.field("phone", parse_phone(body.phone.as_deref().unwrap_or_default()));
-    let long_enough = check.field("password", body.password.check_length(policy));
-    let (Some(email), Some(name), Some(phone), Some(())) = (email, name, phone, long_enough) else {
-        return Err(check.refusal());
-    };
-    // Only for what has passed so far: this is as costly as a login.
-    let strength = hasher.check_strength(policy, body.password.clone(), email.clone(), name.clone()).await?;
-    strength.map_err(|weak| Problem::invalid_field("password", weak))?;
-    let password_hash = hasher.hash(body.password, grants.ids.entropy.bytes()).await?;
-    let roles = vec![access::USER.to_owned()];
-    let new = NewUser { id: UserId::new(grants.ids.uuid()), email, name, phone, password_hash, roles };
-    let signer = grants.signer()?;
-    let opening = grants.opening(new.id.clone(), &client, &headers, false);
-    let registered = db.write(async move |tx| {
-        let Some(user) = store::create(tx, &new).await? else { return Ok(None) };
-        let session = opening.begin(tx, Kind::Registered).await?;
-        Ok(Some((user, session)))
-    });
-    let (user, session) = registered.await?.ok_or_else(|| Problem::new(Reason::EmailTaken))?;
-    let delivery = Delivery::of(&headers, body.refresh_token_in_body);
-    Ok(grants.answer(&signer, StatusCode::CREATED, &user, &session, delivery, true)?)
+    let RegisterBody { email, password, name, phone, refresh_token_in_body } = body;
+    let applicant = Applicant { email, password, name, phone };
+    let Registered { signer, user, session } = registrations.register(applicant, &client, &headers).await?;
+    let delivery = Delivery::of(&headers, refresh_token_in_body);
+    Ok(registrations.grants.answer(&signer, StatusCode::CREATED, &user, &session, delivery, true)?)
 }
 
 /// Oneself.

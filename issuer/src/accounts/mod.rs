@@ -2,6 +2,7 @@
 
 pub mod http;
 mod name;
+mod registration;
 pub mod store;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use crate::ambient::UnixTime;
 use crate::config::Roles;
 
 pub use name::{InvalidName, Name, is_invisible};
+pub use registration::{Applicant, Registered, Registrations};
 
 /// Names an account for good. Ours are UUIDs; an imported account keeps the id that other systems know it by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, sqlx::Type)]
@@ -118,6 +120,12 @@ pub struct User {
     pub updated_at: UnixTime,
 }
 
+impl User {
+    pub fn is_admin(&self) -> bool {
+        self.roles.iter().any(|role| role == ADMIN)
+    }
+}
+
 /// What a login is checked against, as it was when it was read.
 #[derive(Debug, Clone)]
 pub struct Credential {
@@ -166,7 +174,7 @@ impl UserBody {
         Self {
             user_id: user.id.to_string(),
             permissions: roles.permissions(&user.roles).into_iter().map(str::to_owned).collect(),
-            is_admin: user.roles.iter().any(|role| role == ADMIN),
+            is_admin: user.is_admin(),
             id: user.id.to_string(),
             email: user.email,
             name: user.name,

@@ -101,6 +101,32 @@ pub async fn find_for_login<'e>(
     }))
 }
 
+/// At most `most` accounts whose address begins with `beginning`, after this address, in the order of addresses.
+///
+/// # Errors
+/// Those of the database.
+pub async fn page<'e>(
+    source: impl Source<'e>,
+    beginning: &str,
+    after: Option<&str>,
+    most: usize,
+) -> Result<Vec<User>, Error> {
+    let rows: Vec<Row> = sqlx::query_as(concat!(
+        "SELECT ",
+        user_columns!(),
+        " FROM users WHERE users.email > $1 AND users.email >= $2 AND users.email < $3
+         ORDER BY users.email LIMIT $4"
+    ))
+    .bind(after.unwrap_or_default().to_owned())
+    .bind(beginning.to_owned())
+    // Addresses are visible ASCII: all that begin so come before this.
+    .bind(format!("{beginning}\u{7f}"))
+    .bind(i64::try_from(most).unwrap_or(i64::MAX))
+    .fetch_all(source)
+    .await?;
+    Ok(rows.into_iter().map(User::from).collect())
+}
+
 /// Every account, oldest first.
 ///
 /// # Errors

@@ -68,13 +68,6 @@ pub struct Tokens {
     pub clock_skew: i64,
 }
 
-impl Tokens {
-    /// How long after its last signature a key must stay published.
-    pub fn overlap(&self) -> i64 {
-        self.access_lifetime + self.clock_skew
-    }
-}
-
 pub(super) fn tokens(reader: &mut Reader) -> Tokens {
     let mut section = reader.section("tokens");
     let alg: String = section.or("alg", Alg::EdDsa.name().into());
@@ -351,7 +344,12 @@ pub(crate) fn is_kid(kid: &str) -> bool {
 }
 
 /// A duration with a default and both limits, all written as in the file.
-fn span(section: &mut Section<'_>, name: &'static str, default: &str, (least, most): (&str, &str)) -> i64 {
+pub(super) fn span(
+    section: &mut Section<'_>,
+    name: &'static str,
+    default: &str,
+    (least, most): (&str, &str),
+) -> i64 {
     let read = |text| Seconds::from_text(text).map_or(0, |Seconds(seconds)| seconds);
     let Seconds(seconds) = section.optional(name).unwrap_or(Seconds(read(default)));
     if !(read(least)..=read(most)).contains(&seconds) {

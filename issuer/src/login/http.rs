@@ -8,22 +8,15 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::metrics::Word;
-use super::{Attempt, Metrics, attempt};
-use crate::accounts::{self, UserId};
-use crate::audit::{self, Event, Kind, Origin};
-use crate::db::Db;
-use crate::passwords::{Hasher, Password};
-use crate::sessions::grant::{Delivery, Grants, TokenBody};
-use crate::web::{Check, Client, JsonBody, Problem, Reason, TrustedProxies};
+use super::{Granted, Logins, Outcome, Wishes};
+use crate::passwords::Password;
+use crate::sessions::grant::{Delivery, TokenBody};
+use crate::web::{Check, Client, JsonBody, Problem, TrustedProxies};
 
 pub fn routes<S>() -> OpenApiRouter<S>
 where
     S: Clone + Send + Sync + 'static,
-    Db: FromRef<S>,
-    Hasher: FromRef<S>,
-    Grants: FromRef<S>,
-    Metrics: FromRef<S>,
+    Logins: FromRef<S>,
     TrustedProxies: FromRef<S>,
 {
     OpenApiRouter::new().routes(routes!(login))
@@ -55,10 +48,7 @@ struct LoginBody {
      description = "`account_inactive`, told only to who knows the password"),
 ))]
 async fn login(
-    State(db): State<Db>,
-    State(hasher): State<Hasher>,
-    State(grants): State<Grants>,
-    State(metrics): State<Metrics>,
+    State(logins): State<Logins>,
     client: Client,
     headers: HeaderMap,
     JsonBody(body): JsonBody<LoginBody>,
@@ -68,48 +58,12 @@ async fn login(
     let email = check.field("email", given(!body.email.is_empty()));
     let password = check.field("password", given(!body.password.is_empty()));
     let (Some(()), Some(())) = (email, password) else { return Err(check.refusal()) };
-    match attempt(&db, &hasher, &grants.ids.entropy, &body.email, body.password).await? {
-        Attempt::Proved(user, credential) => {
-            let signer = grants.signer()?;
-            let opening = grants.opening(user.id.clone(), &client, &headers, body.persist_session);
-            let (id, epoch) = (user.id.clone(), credential.epoch);
-            let granted = db.write(async move |tx| {
-                if !accounts::store::claim_login(tx, &id, epoch).await? {
-                    return Ok(None);
-                }
-                opening.begin(tx, Kind::Login).await.map(Some)
-            });
-            let Some(session) = granted.await? else {
-                // Since the password was checked, the account was closed or all its logins were ended.
-                return refuse(&db, &metrics, Word::wrong, Some(user.id), &client).await;
-            };
-            metrics.count(Word::granted);
-            let delivery = Delivery::of(&headers, body.refresh_token_in_body);
-            Ok(grants.answer(&signer, StatusCode::OK, &user, &session, delivery, true)?)
-        }
-        Attempt::Inactive(user) => refuse(&db, &metrics, Word::inactive, Some(user.id), &client).await,
-        Attempt::Wrong(user) => refuse(&db, &metrics, Word::wrong, user.map(|user| user.id), &client).await,
-    }
-}
-
-/// The refusal, once its event is written.
-async fn refuse(
-    db: &Db,
-    metrics: &Metrics,
-    word: Word,
-    subject: Option<UserId>,
-    client: &Client,
-) -> Result<Response, Problem> {
-    let (kind, reason) = match word {
-        Word::inactive => (Kind::LoginBlocked, Reason::AccountInactive),
-        Word::wrong | Word::granted => (Kind::LoginFailed, Reason::InvalidCredentials),
-    };
-    let origin = Origin::request(audit::Actor::Stranger, client);
-    db.write(async move |tx| {
-        let event = Event { kind, subject: subject.as_ref(), session_id: None, origin: &origin };
-        audit::store::record(tx, event).await
-    })
-    .await?;
-    metrics.count(word);
-    Err(Problem::new(reason))
+    let wishes =
+        Wishes { persistent: body.persist_session, refresh_token_in_body: body.refresh_token_in_body };
+    let proved = logins.prove(&body.email, body.password, &client).await?;
+    let signer = logins.grants.signer()?;
+    let Outcome::Granted(granted) = logins.enter(proved, wishes, &client, &headers).await?;
+    let Granted { user, session } = *granted;
+    let delivery = Delivery::of(&headers, wishes.refresh_token_in_body);
+    Ok(logins.grants.answer(&signer, StatusCode::OK, &user, &session, delivery, true)?)
 }

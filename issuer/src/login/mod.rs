@@ -1,9 +1,49 @@
 //! Proving who one is with e-mail and password. An unknown address must cost and answer the same as a wrong
 //! password.
 
+mod at_once;
 mod attempt;
 pub mod http;
 mod metrics;
+mod password;
 
+pub use at_once::Entered;
 pub use attempt::{Attempt, attempt};
 pub use metrics::Metrics;
+pub use password::Proved;
+
+use crate::accounts::User;
+use crate::db::Db;
+use crate::passwords::Hasher;
+use crate::sessions::Session;
+use crate::sessions::grant::Grants;
+
+/// What logins are made with; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Logins {
+    pub db: Db,
+    pub hasher: Hasher,
+    pub grants: Grants,
+    pub metrics: Metrics,
+}
+
+/// How a login is to go on, as it was asked for with the password.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Let the refresh cookie outlive the browser's session.
+    pub persistent: bool,
+    pub refresh_token_in_body: bool,
+}
+
+/// What a right password leads to.
+#[derive(Debug)]
+pub enum Outcome {
+    Granted(Box<Granted>),
+}
+
+/// A session that has begun.
+#[derive(Debug)]
+pub struct Granted {
+    pub user: User,
+    pub session: Session,
+}

@@ -8,7 +8,9 @@ mod json;
 mod layers;
 mod listen;
 mod metrics;
+mod oauth_form;
 mod origins;
+mod page;
 mod problem;
 mod reason;
 
@@ -21,7 +23,9 @@ pub use json::{JsonBody, JsonOrEmpty};
 pub use layers::{Limits, around, install_panic_hook};
 pub use listen::{Connections, ListenError, bind, serve};
 pub use metrics::Metrics;
+pub use oauth_form::OAuthForm;
 pub use origins::{Origins, is_browser};
+pub use page::{Page, Parameters, Repeated};
 pub use problem::{Body as ProblemBody, Check, FieldError, Problem};
 pub use reason::Reason;
 

@@ -17,6 +17,7 @@ pub enum Reason {
     InvalidCredentials,
     InvalidFields,
     InvalidJson,
+    InvalidRequest,
     MethodNotAllowed,
     MissingHost,
     NotByApiKey,
@@ -48,6 +49,7 @@ impl Reason {
         Self::InvalidCredentials,
         Self::InvalidFields,
         Self::InvalidJson,
+        Self::InvalidRequest,
         Self::MethodNotAllowed,
         Self::MissingHost,
         Self::NotByApiKey,
@@ -93,6 +95,11 @@ impl Reason {
                 text(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", "Some fields are not valid")
             }
             Self::InvalidJson => text(StatusCode::BAD_REQUEST, "invalid_json", "The body is not valid JSON"),
+            Self::InvalidRequest => text(
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                "A parameter is missing, comes twice, or is not known",
+            ),
             Self::MethodNotAllowed => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not possible here")
             }
