@@ -6,18 +6,21 @@ use std::sync::atomic::AtomicU64;
 use axum::extract::FromRef;
 use countersign_claims::Verifier;
 
+use crate::accounts::Registrations;
 use crate::ambient::{Clock, Ids};
 use crate::audit;
-use crate::config::{Roles, Settings};
+use crate::compat::Compat;
+use crate::config::{Roles, Served, Settings};
 use crate::db::{Db, Readiness};
 use crate::limits::Limits;
 use crate::login::{self, Logins};
 use crate::metrics::{Live, Metrics};
 use crate::mfa::Mfa;
+use crate::oauth::OAuth;
 use crate::passwords::{BreachedList, Cost, HashError, Hasher, Policy};
 use crate::secrets::Ring;
 use crate::sessions::grant::Grants;
-use crate::sessions::{self, Callers, RefreshCookie};
+use crate::sessions::{self, Callers, RefreshCookie, Sessions};
 use crate::tokens::http::Published;
 use crate::tokens::{LiveKeys, Minter};
 use crate::web::{self, CookieRules, Origins, TrustedProxies};
@@ -39,12 +42,16 @@ pub struct App {
     pub roles: Arc<Roles>,
     pub proxies: TrustedProxies,
     pub published: Published,
+    pub served: Served,
     pub requests: web::Metrics,
     pub limits: Limits,
     pub mfa: Mfa,
-    pub logins: Logins,
-    pub refreshes: sessions::Metrics,
     pub audit: audit::Metrics,
+    pub registrations: Registrations,
+    pub logins: Logins,
+    pub sessions: Sessions,
+    pub oauth: OAuth,
+    pub compat: Compat,
     pub metrics: Metrics,
 }
 
@@ -73,9 +80,11 @@ impl App {
         let grants = Grants {
             rules: sessions::Rules::from(settings),
             minter: Minter::new(settings, Arc::clone(&keys), ids.clone()),
+            access_lifetime: tokens.access_lifetime,
             cookie: RefreshCookie {
                 rules: CookieRules { secure: settings.cookies.secure },
                 ring: ring.clone(),
+                path: "/v1/auth",
             },
             origins: origins.clone(),
             roles: Arc::clone(&roles),
@@ -87,6 +96,9 @@ impl App {
             verifier: Arc::new(verifier),
             clock: clock.clone(),
         };
+        let policy = Policy::from(&settings.passwords);
+        let registrations =
+            Registrations { db: db.clone(), hasher: hasher.clone(), policy, grants: grants.clone() };
         let logins = Logins {
             db: db.clone(),
             hasher: hasher.clone(),
@@ -95,12 +107,13 @@ impl App {
             mfa: mfa.clone(),
             metrics: login::Metrics::default(),
         };
-        let requests = web::Metrics::default();
-        let (refreshes, audit) = (sessions::Metrics::default(), audit::Metrics::default());
+        let sessions =
+            Sessions { db: db.clone(), grants: grants.clone(), metrics: sessions::Metrics::default() };
+        let (requests, audit) = (web::Metrics::default(), audit::Metrics::default());
         let metrics = Metrics::new(|registry| {
             requests.register(registry);
             logins.metrics.register(registry);
-            refreshes.register(registry);
+            sessions.metrics.register(registry);
             audit.register(registry);
             hasher.register(registry);
             db.register(registry);
@@ -112,6 +125,8 @@ impl App {
             }));
         });
         Ok(Self {
+            oauth: OAuth::new(settings, &logins, &sessions, &callers),
+            compat: Compat::new(settings, &logins, &registrations, &sessions, &callers),
             readiness: Readiness::new(db.clone(), &settings.database.url),
             published: Published::new(settings),
             proxies: TrustedProxies::new(&settings.server.trusted_proxies),
@@ -119,19 +134,21 @@ impl App {
             clock,
             ids,
             hasher,
-            policy: Policy::from(&settings.passwords),
+            policy,
             keys,
             ring,
             grants,
             callers,
             origins,
             roles,
+            served: settings.served(),
             requests,
             limits,
             mfa,
-            logins,
-            refreshes,
             audit,
+            registrations,
+            logins,
+            sessions,
             metrics,
         })
     }

@@ -3,7 +3,8 @@
 //! Three floors, and what stands on one knows only those below. On top, what is put together: [`cli`], [`app`],
 //! [`router`], and the pages of operators, [`health`] and [`metrics`]. Below, the rooms, one per capability, each with
 //! its rules in `mod.rs`, its SQL in `store.rs` and its routes in `http.rs`: [`accounts`], [`login`], [`mfa`],
-//! [`limits`], [`sessions`], [`tokens`], [`passwords`], [`access`], [`admin`], [`audit`], [`feed`]. Under them the walls: [`web`], [`db`], [`jobs`],
+//! [`limits`], [`sessions`], [`tokens`], [`passwords`], [`access`], [`admin`], [`audit`], [`feed`], and the faces that other
+//! clients know, [`oauth`] and [`compat`]. Under them the walls: [`web`], [`db`], [`jobs`],
 //! [`secrets`], [`log`], [`config`], and [`ambient`], the one door to time and randomness.
 #![cfg_attr(
     not(test),
@@ -24,6 +25,7 @@ pub mod ambient;
 pub mod app;
 pub mod audit;
 pub mod cli;
+pub mod compat;
 pub mod config;
 pub mod db;
 pub mod feed;
@@ -34,6 +36,7 @@ pub mod log;
 pub mod login;
 pub mod metrics;
 pub mod mfa;
+pub mod oauth;
 pub mod passwords;
 pub mod router;
 pub mod secrets;

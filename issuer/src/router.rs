@@ -12,8 +12,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::app::App;
+use crate::compat::http::{API_DOCS_PATH, API_OPENAPI_PATH};
+use crate::config::Served;
 use crate::web::{self, Limits};
-use crate::{access, accounts, admin, audit, health, login, mfa, sessions, tokens};
+use crate::{access, accounts, admin, audit, compat, health, login, mfa, oauth, sessions, tokens};
 
 /// What clients and our own machines may call.
 const API: Limits = Limits { body: 64 * 1024, deadline: Duration::from_secs(20) };
@@ -28,18 +30,53 @@ fn within(grace: i64) -> Limits {
 }
 
 const OPENAPI_PATH: &str = "/v1/openapi.json";
+const DOCS_PATH: &str = "/docs";
 
-fn public_api() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .merge(accounts::http::routes())
-        .merge(login::http::routes())
-        .merge(mfa::http::routes())
-        .merge(sessions::http::routes())
-        .merge(tokens::http::routes())
-        .merge(access::http::routes())
-        .merge(audit::http::routes())
-        .merge(admin::http::routes())
-        .merge(health::routes())
+/// The keys and the probes are there whatever else is.
+fn public_api(served: Served) -> OpenApiRouter<App> {
+    let mut routes = OpenApiRouter::new().merge(tokens::http::routes()).merge(health::routes());
+    if served.api {
+        routes = routes
+            .merge(accounts::http::routes())
+            .merge(login::http::routes())
+            .merge(mfa::http::routes())
+            .merge(sessions::http::routes())
+            .merge(access::http::routes())
+            .merge(audit::http::routes())
+            .merge(admin::http::routes())
+            .merge(oauth::http::routes());
+    }
+    if served.token {
+        routes = routes.merge(oauth::http::token_routes());
+    }
+    if served.auth {
+        routes = routes.merge(compat::http::auth_routes());
+    }
+    if served.api_auth {
+        routes = routes.merge(compat::http::api_auth_routes());
+    }
+    routes
+}
+
+/// The pages that describe what is served, each group of routes in its own place.
+fn pages(served: Served, document: &OpenApi) -> Router<App> {
+    let mut pages = Router::new();
+    if served.api {
+        pages = pages.merge(description(document, OPENAPI_PATH, DOCS_PATH));
+    }
+    if served.api_auth {
+        let document = described(compat::http::api_auth_routes::<App>().split_for_parts().1);
+        pages = pages.merge(description(&document, API_OPENAPI_PATH, API_DOCS_PATH));
+    }
+    pages
+}
+
+/// A document for programs, and a page that shows it to people.
+fn description(document: &OpenApi, path: &'static str, page: &'static str) -> Router<App> {
+    let text = document.to_json().unwrap_or_default();
+    let openapi = move || async move { ([(CONTENT_TYPE, "application/json")], text).into_response() };
+    let swagger: Router<App> = SwaggerUi::new(page).config(Config::from(path)).into();
+    Router::new().route(path, get(openapi)).merge(swagger)
 }
 
 fn internal_api() -> OpenApiRouter<App> {
@@ -48,12 +85,8 @@ fn internal_api() -> OpenApiRouter<App> {
 
 /// What clients reach, through the edge.
 pub fn public(app: App) -> Router {
-    let (api, document) = public_api().split_for_parts();
-    let document = described(document);
-    let text = document.to_json().unwrap_or_default();
-    let openapi = move || async move { ([(CONTENT_TYPE, "application/json")], text).into_response() };
-    let swagger: Router<App> = SwaggerUi::new("/docs").config(Config::from(OPENAPI_PATH)).into();
-    let pages = Router::new().route(OPENAPI_PATH, get(openapi)).merge(swagger);
+    let (api, document) = public_api(app.served).split_for_parts();
+    let pages = pages(app.served, &described(document));
     let cors = app.origins.cors();
     let around = |routes, limits| web::around(routes, limits, app.ids.clone(), app.requests.clone());
     let unknown = Router::new().fallback(web::not_found);
@@ -73,8 +106,8 @@ pub fn internal(app: App) -> Router {
 }
 
 /// The document of the public API (OpenAPI 3.1), made from the routes themselves.
-pub fn openapi() -> OpenApi {
-    described(public_api().split_for_parts().1)
+pub fn openapi(served: Served) -> OpenApi {
+    described(public_api(served).split_for_parts().1)
 }
 
 fn described(mut document: OpenApi) -> OpenApi {

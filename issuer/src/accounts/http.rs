@@ -14,12 +14,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::standing::{self, LastAdmin, Outcome};
-use super::{Email, Name, NewUser, UserBody, UserId, parse_phone, store};
-use crate::access;
-use crate::audit::{self, Actor, Event, Kind, Origin};
+use super::{Applicant, Name, Registered, Registrations, UserBody, parse_phone, store};
+use crate::audit::{Actor, Kind, Origin};
 use crate::config::Roles;
 use crate::db::Db;
-use crate::passwords::{Hasher, Password, Policy, StoredHash};
+use crate::limits::{self, Limits};
+use crate::mfa::{Code, Mfa};
+use crate::passwords::{Hasher, Password, StoredHash};
 use crate::sessions::grant::{Delivery, Grants, TokenBody};
 use crate::sessions::{Caller, Callers};
 use crate::web::{Check, Client, JsonBody, Problem, Reason, TrustedProxies};
@@ -28,9 +29,11 @@ pub fn routes<S>() -> OpenApiRouter<S>
 where
     S: Clone + Send + Sync + 'static,
     Db: FromRef<S>,
+    Registrations: FromRef<S>,
     Hasher: FromRef<S>,
-    Policy: FromRef<S>,
     Grants: FromRef<S>,
+    Limits: FromRef<S>,
+    Mfa: FromRef<S>,
     Callers: FromRef<S>,
     Arc<Roles>: FromRef<S>,
     TrustedProxies: FromRef<S>,
@@ -65,38 +68,16 @@ struct RegisterBody {
      description = "`email_taken`"),
 ))]
 async fn register(
-    State(db): State<Db>,
-    State(hasher): State<Hasher>,
-    State(policy): State<Policy>,
-    State(grants): State<Grants>,
+    State(registrations): State<Registrations>,
     client: Client,
     headers: HeaderMap,
     JsonBody(body): JsonBody<RegisterBody>,
 ) -> Result<Response, Problem> {
-    let mut check = Check::default();
-    let email = check.field("email", Email::parse(&body.email));
-    let name = check.field("name", Name::parse(&body.name));
-    let phone = check.field("phone", parse_phone(body.phone.as_deref().unwrap_or_default()));
-    let long_enough = check.field("password", body.password.check_length(policy));
-    let (Some(email), Some(name), Some(phone), Some(())) = (email, name, phone, long_enough) else {
-        return Err(check.refusal());
-    };
-    // Only for what has passed so far: this is as costly as a login.
-    let strength = hasher.check_strength(policy, body.password.clone(), email.clone(), name.clone()).await?;
-    strength.map_err(|weak| Problem::invalid_field("password", weak))?;
-    let password_hash = hasher.hash(body.password, grants.ids.entropy.bytes()).await?;
-    let roles = vec![access::USER.to_owned()];
-    let new = NewUser { id: UserId::new(grants.ids.uuid()), email, name, phone, password_hash, roles };
-    let signer = grants.signer()?;
-    let opening = grants.opening(new.id.clone(), &client, &headers, false);
-    let registered = db.write(async move |tx| {
-        let Some(user) = store::create(tx, &new).await? else { return Ok(None) };
-        let session = opening.begin(tx, Kind::Registered).await?;
-        Ok(Some((user, session)))
-    });
-    let (user, session) = registered.await?.ok_or_else(|| Problem::new(Reason::EmailTaken))?;
-    let delivery = Delivery::of(&headers, body.refresh_token_in_body);
-    Ok(grants.answer(&signer, StatusCode::CREATED, &user, &session, delivery, true)?)
+    let RegisterBody { email, password, name, phone, refresh_token_in_body } = body;
+    let applicant = Applicant { email, password, name, phone };
+    let Registered { signer, user, session } = registrations.register(applicant, &client, &headers).await?;
+    let delivery = Delivery::of(&headers, refresh_token_in_body);
+    Ok(registrations.grants.answer(&signer, StatusCode::CREATED, &user, &session, delivery, true)?)
 }
 
 /// Oneself.
@@ -150,6 +131,9 @@ struct DeletionBody {
     #[schema(required, value_type = String)]
     #[serde(default)]
     password: Password,
+    /// Of the authenticator app, or a backup code: needed by who has a second factor.
+    #[serde(default)]
+    code: Option<String>,
 }
 
 /// Delete one's account, for good.
@@ -158,48 +142,72 @@ struct DeletionBody {
 #[utoipa::path(delete, path = "/v1/users/me", tag = "accounts", request_body = DeletionBody,
     security(("bearer" = [])), responses(
     (status = 204, description = "Deleted; the cookie is cleared"),
+    (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+     description = "`wrong_code`"),
     (status = 409, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`last_admin`"),
     (status = 422, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`invalid_fields`: not the password of this account"),
+    (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+     description = "`rate_limited`: too many failures; `Retry-After` tells the seconds to wait"),
 ))]
+#[expect(clippy::too_many_arguments, reason = "extractors: what it takes to be sure that it is the owner")]
 async fn delete_me(
     State(db): State<Db>,
     State(hasher): State<Hasher>,
     State(grants): State<Grants>,
+    State(limits): State<Limits>,
+    State(mfa): State<Mfa>,
     caller: Caller,
     client: Client,
     JsonBody(body): JsonBody<DeletionBody>,
 ) -> Result<Response, Problem> {
-    let Caller { user, session, .. } = caller.in_person()?;
+    let user = caller.in_person()?.user;
     if body.password.is_empty() {
         return Err(Problem::invalid_field("password", "is required"));
     }
+    let code = match (user.mfa_enabled, body.code.as_deref()) {
+        (false, _) => None,
+        (true, None | Some("")) => return Err(Problem::invalid_field("code", "is required")),
+        (true, Some(code)) => Some(Code::parse(code)?),
+    };
     let gone = || Problem::from(Reject::Revoked);
+    let limited = |seconds| Problem::new(Reason::RateLimited).retry_after(seconds);
     let origin = Origin::request(Actor::User(user.id.clone()), &client);
+    let counted = limits.password(&user.email, client.ip);
+    let now = grants.ids.clock.now();
+    if let Some(wait) = limits::store::locked_for(db.reads(), &counted.account, now).await? {
+        return Err(limited(wait));
+    }
     let found = store::find_with_credential(db.reads(), &user.id).await?;
     let (_, credential) = found.ok_or_else(gone)?;
     let stored = StoredHash { user_id: user.id.to_string(), phc: credential.password_hash };
     if !hasher.verify(body.password, Some(stored)).await?.matches {
-        db.write(async move |tx| {
-            let (kind, subject) = (Kind::LoginFailed, Some(&user.id));
-            let event = Event { kind, subject, session_id: Some(session.id.as_str()), origin: &origin };
-            audit::store::record(tx, event).await
-        })
-        .await?;
-        return Err(Problem::invalid_field("password", "is not the password of this account"));
+        let failed = db.write(async move |tx| {
+            limits::failed(tx, &counted, Kind::LoginFailed, Some(&user.id), &origin).await
+        });
+        return Err(match failed.await? {
+            Some(wait) => limited(wait),
+            None => Problem::invalid_field("password", "is not the password of this account"),
+        });
     }
+    let counted = limits.code(&user.id, client.ip);
     let (id, rules) = (user.id, grants.rules);
     let deleted = db.write(async move |tx| {
         // Ahead of the account's row, as whoever else may take an administrator away.
         store::hold_administrators(tx).await?;
         // Since the password was checked, it may have been changed, or every login ended.
         if !store::claim_login(tx, &id, credential.epoch).await? {
-            return Ok(Outcome::Unknown);
+            return Ok(Ok(Outcome::Unknown));
         }
-        standing::delete(tx, &id, LastAdmin::MustStay, &origin, rules).await
+        if let Some(code) = &code
+            && let Err(refusal) = mfa.check(tx, &id, code, &counted, &origin).await?
+        {
+            return Ok(Err(refusal));
+        }
+        standing::delete(tx, &id, LastAdmin::MustStay, &origin, rules).await.map(Ok)
     });
-    match deleted.await? {
+    match deleted.await?? {
         Outcome::Done(_) | Outcome::AlreadySo(_) => {
             let cookie = grants.cookie.clear();
             Ok((StatusCode::NO_CONTENT, AppendHeaders([(SET_COOKIE, cookie)])).into_response())

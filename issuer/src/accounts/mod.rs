@@ -3,6 +3,7 @@
 pub mod http;
 pub mod import;
 mod name;
+mod registration;
 pub mod standing;
 pub mod store;
 
@@ -17,6 +18,7 @@ use crate::ambient::UnixTime;
 use crate::config::Roles;
 
 pub use name::{InvalidName, InvalidUsername, Name, Username, is_invisible};
+pub use registration::{Applicant, Registered, Registrations};
 
 /// Names an account for good. Ours are UUIDs; an imported account keeps the id that other systems know it by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, sqlx::Type)]
@@ -144,6 +146,12 @@ pub struct User {
     pub updated_at: UnixTime,
 }
 
+impl User {
+    pub fn is_admin(&self) -> bool {
+        self.roles.iter().any(|role| role == ADMIN)
+    }
+}
+
 /// What a login is checked against, as it was when it was read.
 #[derive(Debug, Clone)]
 pub struct Credential {
@@ -208,7 +216,7 @@ impl UserBody {
         Self {
             user_id: user.id.to_string(),
             permissions: roles.permissions(&user.roles).into_iter().map(str::to_owned).collect(),
-            is_admin: user.roles.iter().any(|role| role == ADMIN),
+            is_admin: user.is_admin(),
             id: user.id.to_string(),
             email: user.email,
             name: user.name,

@@ -17,6 +17,8 @@ use crate::accounts::standing::{self, Change, LastAdmin, Outcome};
 use crate::accounts::{Email, Name, User, UserBody, UserId, store};
 use crate::config::Roles;
 use crate::db::Db;
+use crate::limits::Limits;
+use crate::mfa;
 use crate::passwords::{Hasher, Password, Policy};
 use crate::secrets::Ring;
 use crate::sessions::Callers;
@@ -31,6 +33,7 @@ where
     Hasher: FromRef<S>,
     Policy: FromRef<S>,
     Grants: FromRef<S>,
+    Limits: FromRef<S>,
     Callers: FromRef<S>,
     Arc<Roles>: FromRef<S>,
     TrustedProxies: FromRef<S>,
@@ -40,6 +43,8 @@ where
         .routes(routes!(show, change, delete))
         .routes(routes!(set_password))
         .routes(routes!(end_sessions))
+        .routes(routes!(unlock))
+        .routes(routes!(reset_mfa))
         .routes(routes!(events::events))
 }
 
@@ -253,4 +258,40 @@ async fn end_sessions(
     let rules = grants.rules;
     let ended = db.write(async move |tx| standing::end_sessions(tx, &id, &origin, rules).await);
     ended.await?.map(|_| StatusCode::NO_CONTENT).ok_or_else(none)
+}
+
+/// Forget the failures of an account, which may log in again at once.
+#[utoipa::path(post, path = "/v1/admin/users/{id}/unlock", tag = "admin", security(("bearer" = [])),
+    params(("id" = String, Path, description = "The id of the account")),
+    responses((status = 204, description = "Not locked"), (status = 404, description = "There is no such account")),
+)]
+async fn unlock(
+    State(db): State<Db>,
+    State(limits): State<Limits>,
+    Admin { origin }: Admin,
+    Account(id): Account,
+) -> Result<StatusCode, Problem> {
+    let user = store::find(db.reads(), &id).await?.ok_or_else(none)?;
+    db.write(async move |tx| limits.unlock(tx, &user, &origin).await).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Take the second factor of someone who has lost it away. Every session ends.
+#[utoipa::path(delete, path = "/v1/admin/users/{id}/mfa", tag = "admin", security(("bearer" = [])),
+    params(("id" = String, Path, description = "The id of the account")),
+    responses(
+        (status = 204, description = "The password is enough from now on"),
+        (status = 404, description = "There is no such account"),
+    ),
+)]
+async fn reset_mfa(
+    State(db): State<Db>,
+    State(grants): State<Grants>,
+    Admin { origin }: Admin,
+    Account(id): Account,
+) -> Result<StatusCode, Problem> {
+    let user = store::find(db.reads(), &id).await?.ok_or_else(none)?;
+    let rules = grants.rules;
+    db.write(async move |tx| mfa::reset(tx, &user.id, &origin, rules).await).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

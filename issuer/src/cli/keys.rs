@@ -87,7 +87,7 @@ pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
 }
 
 fn jwks(settings: &Settings, now: i64) -> anyhow::Result<()> {
-    let (set, findings) = KeySet::load(settings, settings.tokens.overlap(), now);
+    let (set, findings) = KeySet::load(settings, settings.overlap(), now);
     report(&findings)?;
     say(serde_json::to_string_pretty(&set.context("the keys cannot be used")?.jwks(now))?);
     Ok(())
@@ -95,10 +95,10 @@ fn jwks(settings: &Settings, now: i64) -> anyhow::Result<()> {
 
 /// Also when a file is missing or nothing signs: this is where one looks then.
 fn list(settings: &Settings, json: bool, now: i64) -> anyhow::Result<()> {
-    for finding in KeySet::load(settings, settings.tokens.overlap(), now).1 {
+    for finding in KeySet::load(settings, settings.overlap(), now).1 {
         warn(finding);
     }
-    let schedule = Schedule::of(&settings.keys, settings.tokens.overlap())?;
+    let schedule = Schedule::of(&settings.keys, settings.overlap())?;
     let rows = schedule.states(now).map(|(slot, state)| {
         let (state, until) = match state {
             State::Scheduled => ("scheduled", None),
@@ -192,7 +192,7 @@ fn rotate(
     let until_then = if delay > 0 { "; until then it is only published" } else { "" };
     say(format_args!("{}  it signs{until_then}", rfc3339(sign_from)));
     if !settings.keys.is_empty() {
-        let retired = rfc3339(sign_from.saturating_add(settings.tokens.overlap()));
+        let retired = rfc3339(sign_from.saturating_add(settings.overlap()));
         say(format_args!(
             "{retired}  the key before it is no longer published; `countersign keys prune` removes it"
         ));
@@ -238,7 +238,7 @@ fn revoke(config: &Path, kid: &str, now: i64) -> anyhow::Result<()> {
 fn prune(config: &Path, yes: bool, now: i64) -> anyhow::Result<()> {
     let _editing = lock(config)?;
     let settings = settings(config)?;
-    let schedule = Schedule::of(&settings.keys, settings.tokens.overlap())?;
+    let schedule = Schedule::of(&settings.keys, settings.overlap())?;
     let retired = schedule.states(now).filter(|(_, state)| *state == State::Retired);
     let retired: Vec<&str> = retired.map(|(slot, _)| slot.kid.as_str()).collect();
     let (gone, kept): (Vec<&KeyLine>, Vec<&KeyLine>) =
@@ -293,7 +293,7 @@ fn judged(config: &Path, text: &str, now: i64) -> (Option<Settings>, Vec<Finding
     let loaded = config::parse(config, text, environment());
     let mut errors: Vec<Finding> = loaded.findings;
     if let Some(settings) = &loaded.settings {
-        errors.extend(KeySet::load(settings, settings.tokens.overlap(), now).1);
+        errors.extend(KeySet::load(settings, settings.overlap(), now).1);
     }
     errors.retain(Finding::is_error);
     (loaded.settings, errors)

@@ -85,7 +85,7 @@ async fn serve(settings: Settings, env: Vec<(String, String)>, keys: KeySet, ids
         env,
         keys: Arc::clone(&keys),
         clock: ids.clock.clone(),
-        lifetimes: Lifetimes::new(settings.tokens.access_lifetime),
+        lifetimes: Lifetimes::new(settings.longest_lifetime()),
     };
     let mut tasks = Supervisor::default();
     let app = App::new(&settings, ids.clone(), db.clone(), keys, tasks.restarts())?;
@@ -240,7 +240,7 @@ async fn sweep_once(app: &App, retention: Option<i64>, lease: &Lease) -> Result<
 
 /// The keys, and all that is wrong with them and with settings that fit each other and this machine badly.
 pub(super) fn examine(settings: &Settings, now: i64) -> (Option<KeySet>, Vec<Finding>) {
-    let (keys, mut findings) = KeySet::load(settings, settings.tokens.overlap(), now);
+    let (keys, mut findings) = KeySet::load(settings, settings.overlap(), now);
     findings.extend(oversize(settings));
     findings.extend(memory_shortage(settings, available_memory_kib()));
     let breached = BreachedList::configured(&settings.passwords).err();

@@ -17,8 +17,10 @@ use crate::ambient::Ids;
 use crate::audit::{self, Event, Kind, Origin};
 use crate::config::Settings;
 use crate::db::Db;
+use crate::limits::Limits;
 use crate::mfa;
 use crate::passwords::{BreachedList, Cost, Hasher, Password, Policy};
+use crate::secrets::Ring;
 use crate::sessions::Rules;
 
 #[derive(Debug, Subcommand)]
@@ -84,6 +86,11 @@ pub(super) enum Command {
         /// The address of the account.
         email: String,
     },
+    /// Forget the failures of an account, which may log in again at once.
+    Unlock {
+        /// The address of the account.
+        email: String,
+    },
     /// Take the second factor of someone who has lost it away: sessions end at once, the password is enough.
     ResetMfa {
         /// The address of the account.
@@ -138,6 +145,7 @@ pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
             block_on(set_password(&settings, &email, password_stdin))
         }
         Command::EndSessions { email } => block_on(end_sessions(&settings, &email)),
+        Command::Unlock { email } => block_on(unlock(&settings, &email)),
         Command::ResetMfa { email } => block_on(reset_mfa(&settings, &email)),
         Command::Delete { email, last } => block_on(delete(&settings, &email, last.into())),
     };
@@ -346,6 +354,20 @@ async fn delete(settings: &Settings, email: &str, last: LastAdmin) -> anyhow::Re
     });
     let (user, _) = deleted.await?;
     say(format_args!("deleted {} ({})", user.email, user.id));
+    Ok(())
+}
+
+async fn unlock(settings: &Settings, email: &str) -> anyhow::Result<()> {
+    let limits = Limits::new(&settings.limits, Ring::from(&settings.secrets));
+    let unlocked = with_db(settings, async move |db| {
+        let user = find(db, email).await?;
+        let address = user.email.clone();
+        let work = db.write(async move |tx| limits.unlock(tx, &user, &Origin::command()).await);
+        Ok((address, work.await?))
+    });
+    let (address, unlocked) = unlocked.await?;
+    let said = if unlocked { "unlocked" } else { "was not locked" };
+    say(format_args!("{address}: {said}"));
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The settings: one TOML file with `COUNTERSIGN_*` variables laid over it, checked as a whole. Loading reports
 //! everything that is wrong with file, key and reason; it must never echo a secret or start half-configured.
 
+mod compat;
 mod database;
 mod edit;
 mod finding;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
+pub use compat::{Compat, Group, Serve, Served};
 pub use database::{Database, DatabaseUrl, PostgresUrl};
 pub use edit::{EditError, append_key, key_lines, lock_for_edit, remove_keys, replace_file, revoke_key};
 pub(crate) use edit::{belong_as, sync_folder};
@@ -47,6 +49,8 @@ pub struct Settings {
     pub jwks: Jwks,
     pub sessions: Sessions,
     pub cookies: Cookies,
+    pub compat: Compat,
+    pub serve: Serve,
     pub passwords: Passwords,
     pub hashing: Hashing,
     pub audit: Audit,
@@ -122,6 +126,8 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
     let jwks = sections::jwks(reader);
     let sessions = sections::sessions(reader, tokens.access_lifetime);
     let cookies = sections::cookies(reader);
+    let compat = compat::compat(reader);
+    let serve = compat::serve(reader);
     let passwords = sections::passwords(reader, folder);
     let hashing = sections::hashing(reader);
     let audit = sections::audit(reader, folder);
@@ -141,6 +147,8 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
         jwks,
         sessions,
         cookies,
+        compat,
+        serve,
         passwords,
         hashing,
         audit,
@@ -173,6 +181,8 @@ impl Settings {
             ("jwks", self.jwks == other.jwks),
             ("sessions", self.sessions == other.sessions),
             ("cookies", self.cookies == other.cookies),
+            ("compat", self.compat == other.compat),
+            ("serve", self.serve == other.serve),
             ("hashing", self.hashing == other.hashing),
             ("audit", self.audit == other.audit),
             ("limits", self.limits == other.limits),

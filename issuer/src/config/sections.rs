@@ -68,13 +68,6 @@ pub struct Tokens {
     pub clock_skew: i64,
 }
 
-impl Tokens {
-    /// How long after its last signature a key must stay published.
-    pub fn overlap(&self) -> i64 {
-        self.access_lifetime + self.clock_skew
-    }
-}
-
 pub(super) fn tokens(reader: &mut Reader) -> Tokens {
     let mut section = reader.section("tokens");
     let alg: String = section.or("alg", Alg::EdDsa.name().into());

@@ -114,6 +114,12 @@ fn what_is_wrong_is_told_with_file_key_and_reason() {
             "hashing.queue: expected a whole number from 0 to 4294967295, found integer",
         ),
         ("[log]\nformat = \"xml\"", "log.format: expected \"auto\", \"text\" or \"json\""),
+        (
+            "[serve]\nonly = [\"auth\", \"all\"]",
+            "serve.only: \"all\" is no group of routes; expected token, auth, api_auth",
+        ),
+        ("[compat]\ntokens = true", "compat.tokens: unknown key; did you mean \"token\"?"),
+        ("[compat]\nauth_access_lifetime = \"9s\"", "compat.auth_access_lifetime: expected 10s to 24h"),
         ("[roles]\nuser = \"x\"", "roles.user: expected a list of strings"),
         (
             "[roles]\nuser = [\"a b\"]",
@@ -447,4 +453,32 @@ fn a_wrong_url_of_postgresql_is_told_without_its_password() {
     let loaded = read("[database]\npassword = \"hunter2\"\nmax_connections = 5", &[]);
     assert!(loaded.settings.is_some());
     assert_eq!(loaded.findings.len(), 2);
+}
+
+#[test]
+fn groups_of_compatible_routes_are_off_until_they_are_switched_on() {
+    let compat = settings("", &[]).compat;
+    let lifetimes = [compat.token, compat.auth, compat.api_auth].map(|group| group.access_lifetime);
+    assert_eq!(lifetimes, [1800, 3600, 1800]);
+    let served = |text: &str| settings(text, &[]).served();
+    let rest = Served { api: true, token: false, auth: false, api_auth: false };
+    assert_eq!(served(""), rest);
+    assert_eq!(served("[compat]\ntoken = true"), Served { token: true, ..rest });
+    let all = "[compat]\ntoken = true\nauth = true\napi_auth = true";
+    assert_eq!(served(all), Served::ALL);
+    let alone = Served { api: false, auth: true, ..rest };
+    assert_eq!(served("[serve]\nonly = [\"auth\"]"), alone);
+    assert_eq!(served(&format!("{all}\n[serve]\nonly = [\"auth\"]")), alone);
+    assert_eq!(settings("", &[("COUNTERSIGN_SERVE__ONLY", "auth")]).served(), alone);
+}
+
+#[test]
+fn a_key_outlives_the_longest_token_of_any_group_that_is_on() {
+    let overlap = |text: &str| settings(text, &[]).overlap();
+    assert_eq!(overlap(""), 900 + 30);
+    assert_eq!(overlap("[compat]\ntoken = true"), 1800 + 30);
+    assert_eq!(overlap("[compat]\ntoken = true\nauth = true\nauth_access_lifetime = \"2h\""), 7200 + 30);
+    assert_eq!(overlap("[compat]\nauth_access_lifetime = \"2h\""), 900 + 30);
+    assert_eq!(overlap("[serve]\nonly = [\"auth\"]"), 3600 + 30);
+    assert_eq!(overlap("[compat]\nauth = true\n[tokens]\naccess_lifetime = \"3h\""), 10_800 + 30);
 }

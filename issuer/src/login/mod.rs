@@ -1,6 +1,7 @@
 //! Proving who one is with e-mail and password, and with a code if the account has a second factor. An unknown address
 //! must cost and answer the same as a wrong password.
 
+mod at_once;
 mod attempt;
 mod code;
 pub mod http;
@@ -10,6 +11,7 @@ pub mod store;
 mod sweep;
 mod waiting;
 
+pub use at_once::Entered;
 pub use attempt::{Attempt, attempt};
 pub use metrics::Metrics;
 pub use password::Proved;

@@ -93,6 +93,29 @@ pub struct Callers {
     pub clock: Clock,
 }
 
+impl Callers {
+    /// Who calls with this token, and what the token says.
+    ///
+    /// # Errors
+    /// What is wrong with the token, its session or its account; those of the database.
+    pub async fn identify(&self, token: &[u8]) -> Result<(Caller, AccessClaims), Problem> {
+        let now = self.clock.now();
+        let keys = self.keys.at(now.seconds());
+        let claims = self.verifier.verify(token, &keys.keyring, now.seconds())?;
+        let session_id = claims.session_id.as_deref().and_then(SessionId::parse);
+        let session_id = session_id.ok_or(Reject::InvalidClaims)?;
+        match store::find_with_user(self.db.reads(), &session_id).await? {
+            Some((session, user))
+                if user.id.as_str() == claims.sub && user.is_active && session.is_live(now) =>
+            {
+                let scope = claims.scope.clone().unwrap_or_default();
+                Ok((Caller { user, session, scope }, claims))
+            }
+            _ => Err(Reject::Revoked.into()),
+        }
+    }
+}
+
 impl<S> FromRequestParts<S> for Caller
 where
     S: Send + Sync,
@@ -101,20 +124,9 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Callers { db, keys, verifier, clock } = Callers::from_ref(state);
-        let now = clock.now();
-        let token = bearer(&parts.headers)?;
-        let claims = verifier.verify(token, &keys.at(now.seconds()).keyring, now.seconds())?;
-        let AccessClaims { sub, session_id: Some(session_id), scope, .. } = claims else {
-            return Err(Reject::InvalidClaims.into());
-        };
-        let session_id = SessionId::parse(&session_id).ok_or(Reject::InvalidClaims)?;
-        match store::find_with_user(db.reads(), &session_id).await? {
-            Some((session, user)) if user.id.as_str() == sub && user.is_active && session.is_live(now) => {
-                Ok(Self { user, session, scope: scope.unwrap_or_default() })
-            }
-            _ => Err(Reject::Revoked.into()),
-        }
+        let callers = Callers::from_ref(state);
+        let (caller, _) = callers.identify(bearer(&parts.headers)?).await?;
+        Ok(caller)
     }
 }
 

@@ -1,5 +1,5 @@
 //! What a caller who proved who they are is given: a session, an access token for it, and the refresh token in
-//! body and cookie. The one place that answers with tokens.
+//! body and cookie. The one place that tokens come from.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use axum::Json;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use countersign_claims::Reject;
 use http::header::SET_COOKIE;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -18,7 +18,7 @@ use crate::ambient::Ids;
 use crate::audit::{self, Event, Kind, Origin};
 use crate::config::Roles;
 use crate::db::{Error, Tx};
-use crate::tokens::{Bearer, Minter, Signer};
+use crate::tokens::{Bearer, Minted, Minter, Signer};
 use crate::web::{Client, Origins, is_browser};
 
 /// The answer to register, login and refresh (RFC 6749 §5.1, and the user).
@@ -65,11 +65,23 @@ pub struct Opening {
     rules: Rules,
 }
 
-/// Begins sessions and answers with their tokens; cheap to clone.
+/// What a session has at a moment: an access token, and what the next one is had for.
+#[derive(Debug)]
+pub struct Issued {
+    pub access: Minted,
+    pub refresh_token: String,
+    /// With the refresh token in it.
+    pub cookie: HeaderValue,
+}
+
+/// Begins sessions and answers with their tokens; cheap to clone. Groups of routes differ in the cookie and in how long
+/// tokens and sessions last.
 #[derive(Debug, Clone)]
 pub struct Grants {
     pub rules: Rules,
     pub minter: Minter,
+    /// Of access tokens, in seconds.
+    pub access_lifetime: i64,
     pub cookie: RefreshCookie,
     pub origins: Origins,
     pub roles: Arc<Roles>,
@@ -77,6 +89,13 @@ pub struct Grants {
 }
 
 impl Grants {
+    /// For clients that get an access token and nothing to refresh it with: the session ends with the token.
+    #[must_use]
+    pub fn without_refresh(&self, access_lifetime: i64) -> Self {
+        let rules = Rules { idle: access_lifetime, total: access_lifetime, ..self.rules };
+        Self { rules, access_lifetime, ..self.clone() }
+    }
+
     /// The key to sign with, asked for before anything is written.
     ///
     /// # Errors
@@ -110,6 +129,26 @@ impl Grants {
         Opening { session, origin, fingerprint, replaced, rules: self.rules }
     }
 
+    /// The tokens of `session`, as it is now.
+    ///
+    /// # Errors
+    /// [`Reject::Unavailable`] if it cannot be signed.
+    pub fn issue(&self, signer: &Signer<'_>, user: &User, session: &Session) -> Result<Issued, Reject> {
+        let access = signer.sign(Bearer {
+            user,
+            session_id: session.id.as_str(),
+            amr: &session.amr,
+            authenticated_at: session.created_at,
+            lifetime: self.access_lifetime,
+            ends_at: session.refreshable_until(),
+        })?;
+        let token = RefreshToken { session_id: session.id.clone(), counter: session.counter };
+        let refresh_token = token.sign(&self.cookie.ring);
+        let left = session.refreshable_until().since(self.ids.clock.now());
+        let cookie = self.cookie.set(&refresh_token, session.persistent.then_some(left));
+        Ok(Issued { access, refresh_token, cookie })
+    }
+
     /// Answers with the tokens of `session`; with `user` at its beginning.
     ///
     /// # Errors
@@ -123,22 +162,12 @@ impl Grants {
         delivery: Delivery,
         show_user: bool,
     ) -> Result<Response, Reject> {
-        let minted = signer.sign(Bearer {
-            user,
-            session_id: session.id.as_str(),
-            amr: &session.amr,
-            authenticated_at: session.created_at,
-            ends_at: session.refreshable_until(),
-        })?;
-        let token = RefreshToken { session_id: session.id.clone(), counter: session.counter };
-        let token = token.sign(&self.cookie.ring);
-        let left = session.refreshable_until().since(self.ids.clock.now());
-        let cookie = self.cookie.set(&token, session.persistent.then_some(left));
+        let Issued { access, refresh_token, cookie } = self.issue(signer, user, session)?;
         let body = TokenBody {
-            access_token: minted.access_token,
+            access_token: access.access_token,
             token_type: "bearer",
-            expires_in: minted.expires_in,
-            refresh_token: (delivery == Delivery::BodyAndCookie).then_some(token),
+            expires_in: access.expires_in,
+            refresh_token: (delivery == Delivery::BodyAndCookie).then_some(refresh_token),
             user: show_user.then(|| UserBody::new(user.clone(), &self.roles)),
         };
         Ok((status, AppendHeaders([(SET_COOKIE, cookie)]), Json(body)).into_response())

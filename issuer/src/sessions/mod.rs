@@ -7,7 +7,10 @@ pub mod ending;
 pub mod grant;
 pub mod http;
 mod id;
+mod listing;
+mod logout;
 mod metrics;
+mod refresh;
 mod refresh_cookie;
 mod refresh_token;
 pub mod store;
@@ -15,7 +18,9 @@ mod sweep;
 
 pub use caller::{Caller, Callers, Subject};
 pub use id::SessionId;
+pub use listing::SessionsBody;
 pub use metrics::Metrics;
+pub use refresh::{Carrier, Refreshed};
 pub use refresh_cookie::RefreshCookie;
 pub use refresh_token::{Forged, RefreshToken};
 pub use sweep::sweep;
@@ -23,6 +28,16 @@ pub use sweep::sweep;
 use crate::accounts::UserId;
 use crate::ambient::UnixTime;
 use crate::config;
+use crate::db::Db;
+use grant::Grants;
+
+/// What goes on with sessions that have begun; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    pub db: Db,
+    pub grants: Grants,
+    pub metrics: Metrics,
+}
 
 /// One login.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +93,7 @@ impl From<&config::Settings> for Rules {
             total: lifetime,
             grace: refresh_grace,
             most: max_per_user,
-            token_life: settings.tokens.overlap(),
+            token_life: settings.overlap(),
         }
     }
 }

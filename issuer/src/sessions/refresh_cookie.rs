@@ -1,5 +1,5 @@
-//! The cookie that carries the refresh token: out of the reach of scripts, sent to `/v1/auth` only and never on
-//! behalf of another site.
+//! The cookie that carries the refresh token: out of the reach of scripts, sent only below the path of the routes that
+//! know it, and never on behalf of another site.
 
 use std::collections::BTreeSet;
 
@@ -11,13 +11,14 @@ use crate::secrets::Ring;
 use crate::web::{CookieRules, cookie_values};
 
 const NAME: &str = "refresh_token";
-const PATH: &str = "/v1/auth";
 
 /// Reads and sets the cookie; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct RefreshCookie {
     pub rules: CookieRules,
     pub ring: Ring,
+    /// Below which the client sends it.
+    pub path: &'static str,
 }
 
 impl RefreshCookie {
@@ -38,10 +39,10 @@ impl RefreshCookie {
 
     /// `max_age` in seconds; without it the cookie ends with the browser session.
     pub fn set(&self, token: &str, max_age: Option<i64>) -> HeaderValue {
-        self.rules.set(NAME, PATH, token, max_age)
+        self.rules.set(NAME, self.path, token, max_age)
     }
 
     pub fn clear(&self) -> HeaderValue {
-        self.rules.clear(NAME, PATH)
+        self.rules.clear(NAME, self.path)
     }
 }

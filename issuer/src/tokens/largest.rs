@@ -40,8 +40,14 @@ fn largest(settings: &Settings) -> usize {
         updated_at: LATE,
     };
     let (session_id, amr) = (id.to_string(), ["pwd", "otp"].map(str::to_owned));
-    let bearer =
-        Bearer { user: &user, session_id: &session_id, amr: &amr, authenticated_at: LATE, ends_at: LATE };
+    let bearer = Bearer {
+        user: &user,
+        session_id: &session_id,
+        amr: &amr,
+        authenticated_at: LATE,
+        lifetime: settings.tokens.access_lifetime,
+        ends_at: LATE,
+    };
     let claims = Rules::new(settings).claims(bearer, id, LATE);
     let token =
         mint(&"k".repeat(LONGEST_KID), &claims, &SigningKey::from_bytes(&[0; 32]), settings.tokens.alg);

@@ -11,7 +11,7 @@ use crate::ambient::{Ids, UnixTime};
 use crate::config::{Roles, Settings, Tokens};
 
 /// The client of people who log in themselves (RFC 9068 §2.2).
-const FIRST_PARTY: &str = "first-party";
+pub const FIRST_PARTY: &str = "first-party";
 
 /// Whom a token is for.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +21,8 @@ pub struct Bearer<'a> {
     /// RFC 8176.
     pub amr: &'a [String],
     pub authenticated_at: UnixTime,
+    /// How long the token lives, in seconds.
+    pub lifetime: i64,
     /// No token of the session outlives it.
     pub ends_at: UnixTime,
 }
@@ -31,6 +33,8 @@ pub struct Minted {
     pub access_token: String,
     /// Seconds.
     pub expires_in: i64,
+    /// As the token says it.
+    pub scope: String,
 }
 
 /// Makes access tokens; cheap to clone.
@@ -54,8 +58,8 @@ impl Rules {
     }
 
     pub(super) fn claims(&self, bearer: Bearer<'_>, id: Uuid, now: UnixTime) -> AccessClaims {
-        let Bearer { user, session_id, amr, authenticated_at, ends_at } = bearer;
-        let exp = now.plus(self.tokens.access_lifetime).min(ends_at);
+        let Bearer { user, session_id, amr, authenticated_at, lifetime, ends_at } = bearer;
+        let exp = now.plus(lifetime).min(ends_at);
         AccessClaims {
             iss: self.tokens.issuer.clone(),
             aud: Audience::One(self.tokens.audience.clone()),
@@ -112,7 +116,9 @@ impl Signer<'_> {
         let claims = rules.claims(bearer, ids.uuid(), now);
         let expires_in = UnixTime::from_seconds(claims.exp).since(now);
         match mint(kid, &claims, key, rules.tokens.alg) {
-            Ok(access_token) => Ok(Minted { access_token, expires_in }),
+            Ok(access_token) => {
+                Ok(Minted { access_token, expires_in, scope: claims.scope.unwrap_or_default() })
+            }
             Err(error) => {
                 tracing::error!(event = "mint_failed", kid, error = %error, "cannot sign");
                 Err(Reject::Unavailable)

@@ -13,4 +13,14 @@ pub mod store;
 pub use keys::{KeySet, LiveKeys, View};
 pub use largest::oversize;
 pub use lifetimes::{Lifetimes, NOTED_EVERY};
-pub use minter::{Bearer, Minted, Minter, Signer};
+pub use minter::{Bearer, FIRST_PARTY, Minted, Minter, Signer};
+
+use crate::config::Settings;
+
+/// Where the published keys are.
+pub const JWKS_PATH: &str = "/.well-known/jwks.json";
+
+/// The `Cache-Control` of the keys, and of all that changes as rarely.
+pub fn cache_control(settings: &Settings) -> String {
+    format!("public, max-age={}", settings.jwks.max_age)
+}

@@ -23,6 +23,8 @@ pub struct Problem {
     detail: Cow<'static, str>,
     /// RFC 6749 §5.2, for clients that know no other form.
     error: Option<&'static str>,
+    /// Whether the whole of it is for such a client.
+    oauth: bool,
     errors: Vec<FieldError>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -49,6 +51,7 @@ impl Problem {
             reason: reason.as_str(),
             detail: detail.into(),
             error: None,
+            oauth: false,
             errors,
             headers,
         };
@@ -83,6 +86,45 @@ impl Problem {
         self.error = Some("invalid_grant");
         self.headers.retain(|(name, _)| name != WWW_AUTHENTICATE);
         self
+    }
+
+    /// As clients of OAuth take a refusal (RFC 6749 §5.2): plain JSON, with `error_description` beside `error`. They keep
+    /// no cookie, so none is touched.
+    #[must_use]
+    pub fn as_oauth(mut self) -> Self {
+        self.oauth = true;
+        self.error = self.error.or(match self.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Some("invalid_grant"),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                Some("temporarily_unavailable")
+            }
+            status if status.is_client_error() => Some("invalid_request"),
+            _ => Some("server_error"),
+        });
+        self.headers.retain(|(name, _)| name != SET_COOKIE);
+        self
+    }
+
+    /// 400 with an `error` of RFC 6749 §5.2.
+    pub fn oauth(error: &'static str, detail: &'static str) -> Self {
+        Self { error: Some(error), ..Self::because(Reason::InvalidRequest, detail) }.as_oauth()
+    }
+
+    pub fn is(&self, reason: Reason) -> bool {
+        self.reason == reason.as_str()
+    }
+
+    /// With another `detail`, for clients that know it in other words.
+    #[must_use]
+    pub fn saying(self, detail: &'static str) -> Self {
+        Self { detail: detail.into(), ..self }
+    }
+
+    /// With this challenge and no other (RFC 9110 §11.6.1).
+    #[must_use]
+    pub fn challenging(mut self, challenge: &'static str) -> Self {
+        self.headers.retain(|(name, _)| name != WWW_AUTHENTICATE);
+        self.with_header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
     }
 
     /// Whether it says that we cannot at the moment.
@@ -126,9 +168,12 @@ pub struct Body<'a> {
     status: u16,
     detail: &'a str,
     reason: &'a str,
-    /// RFC 6749 §5.2, where a refresh token is refused.
+    /// RFC 6749 §5.2, where a refresh token is refused, and from the calls of OAuth.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
+    /// From the calls of OAuth: the `detail`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_description: Option<&'a str>,
     /// What is wrong with which field, for 422.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(required = false)]
@@ -144,11 +189,14 @@ impl IntoResponse for Problem {
             detail: &self.detail,
             reason: self.reason,
             error: self.error,
+            error_description: self.oauth.then_some(&*self.detail),
             errors: &self.errors,
         };
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if !self.oauth {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        }
         for (name, value) in self.headers {
             headers.append(name, value);
         }
@@ -164,6 +212,7 @@ impl From<Reject> for Problem {
             reason: reject.reason(),
             detail: reject.detail().into(),
             error: None,
+            oauth: false,
             errors: Vec::new(),
             headers: Vec::new(),
         };

@@ -17,12 +17,14 @@ pub enum Reason {
     InvalidCredentials,
     InvalidFields,
     InvalidJson,
+    InvalidRequest,
     LastAdmin,
     LoginExpired,
     MethodNotAllowed,
     MfaAlreadyEnabled,
     MfaNotEnabled,
     MfaNotSetUp,
+    MfaRequired,
     MissingHost,
     NotByApiKey,
     NotFound,
@@ -55,12 +57,14 @@ impl Reason {
         Self::InvalidCredentials,
         Self::InvalidFields,
         Self::InvalidJson,
+        Self::InvalidRequest,
         Self::LastAdmin,
         Self::LoginExpired,
         Self::MethodNotAllowed,
         Self::MfaAlreadyEnabled,
         Self::MfaNotEnabled,
         Self::MfaNotSetUp,
+        Self::MfaRequired,
         Self::MissingHost,
         Self::NotByApiKey,
         Self::NotFound,
@@ -107,6 +111,11 @@ impl Reason {
                 text(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", "Some fields are not valid")
             }
             Self::InvalidJson => text(StatusCode::BAD_REQUEST, "invalid_json", "The body is not valid JSON"),
+            Self::InvalidRequest => text(
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                "A parameter is missing, comes twice, or is not known",
+            ),
             Self::LastAdmin => text(
                 StatusCode::CONFLICT,
                 "last_admin",
@@ -129,6 +138,11 @@ impl Reason {
             Self::MfaNotSetUp => {
                 text(StatusCode::CONFLICT, "mfa_not_set_up", "Set the second factor up before enabling it")
             }
+            Self::MfaRequired => text(
+                StatusCode::FORBIDDEN,
+                "mfa_required",
+                "This account has a second factor, which this way of logging in does not know",
+            ),
             Self::MissingHost => text(
                 StatusCode::BAD_REQUEST,
                 "missing_host",

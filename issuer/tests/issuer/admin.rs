@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::factor::Factor;
 use crate::stage::{Call, PASSWORD, Person, TestApp};
 
 fn path(person: &Person) -> String {
@@ -318,4 +319,37 @@ async fn pages_of_odd_sizes_and_forged_cursors_are_refused() {
         let answer = app.get(&format!("/v1/admin/users?search={search}")).by(&root).await;
         assert_eq!(answer.invalid_fields(), ["search"], "{search}");
     }
+}
+
+#[tokio::test]
+async fn who_is_locked_out_or_has_lost_the_app_is_helped() {
+    let app = TestApp::new().await;
+    let root = app.admin("root@example.com").await;
+    let ada = app.registered("ada@example.com").await;
+    let help = |method, what: &str| app.call(method, &format!("{}/{what}", path(&ada)));
+    let login = |password: &str| {
+        app.post("/v1/auth/login", json!({"email": "ada@example.com", "password": password}))
+    };
+    for _ in 0..10 {
+        login("wrong wrong wrong").await.refused(401, "invalid_credentials");
+    }
+    login(PASSWORD).await.refused(429, "rate_limited");
+    help(Method::POST, "unlock").by(&ada).await.refused(403, "permission_denied");
+    help(Method::POST, "unlock").by(&root).await.expect(StatusCode::NO_CONTENT);
+    login(PASSWORD).await.expect(StatusCode::OK);
+
+    Factor::of(&app, &ada).await;
+    help(Method::DELETE, "mfa").by(&ada).await.refused(403, "permission_denied");
+    help(Method::DELETE, "mfa").by(&root).await.expect(StatusCode::NO_CONTENT);
+    app.get("/v1/users/me").by(&ada).await.refused(401, "revoked");
+    let body = login(PASSWORD).await.expect(StatusCode::OK).json();
+    assert!(body.get("status").is_none(), "{body}");
+
+    let nobody = "/v1/admin/users/nobody";
+    app.call(Method::POST, &format!("{nobody}/unlock")).by(&root).await.refused(404, "not_found");
+    app.call(Method::DELETE, &format!("{nobody}/mfa")).by(&root).await.refused(404, "not_found");
+    let acts = told(&app, &root, &ada.id).await;
+    let by_root: Vec<&str> =
+        acts.iter().filter(|(_, actor)| *actor == root.id).map(|(kind, _)| kind.as_str()).collect();
+    assert!(by_root.contains(&"account_unlocked") && by_root.contains(&"mfa_disabled"), "{acts:?}");
 }

@@ -3,6 +3,7 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::factor::Factor;
 use crate::stage::{Call, PASSWORD, Person, TestApp};
 
 fn delete(app: &TestApp, person: &Person, body: Value) -> Call {
@@ -67,4 +68,32 @@ async fn of_deletions_at_once_one_happens() {
     let others = answers.iter().filter(|answer| answer.status == StatusCode::UNAUTHORIZED).count();
     assert_eq!(others, 15, "{answers:?}");
     assert_eq!(app.value::<i64>("SELECT COUNT(*) FROM audit_events WHERE type = 'user_deleted'").await, 1);
+}
+
+#[tokio::test]
+async fn who_has_a_second_factor_shows_a_code_as_well() {
+    let app = TestApp::new().await;
+    let ada = app.registered("ada@example.com").await;
+    let factor = Factor::of(&app, &ada).await;
+    for body in [json!({"password": PASSWORD}), json!({"password": PASSWORD, "code": "12"})] {
+        assert_eq!(delete(&app, &ada, body.clone()).await.invalid_fields(), ["code"], "{body}");
+    }
+    let wrong = json!({"password": PASSWORD, "code": factor.wrong(&app)});
+    delete(&app, &ada, wrong).await.refused(403, "wrong_code");
+    app.get("/v1/users/me").by(&ada).await.expect(StatusCode::OK);
+    let right = json!({"password": PASSWORD, "code": factor.code(&app)});
+    delete(&app, &ada, right).await.expect(StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn a_stolen_access_token_does_not_guess_the_password_here_either() {
+    let app = TestApp::new().await;
+    let ada = app.registered("ada@example.com").await;
+    for _ in 0..10 {
+        let guess = json!({"password": "wrong wrong wrong"});
+        assert_eq!(delete(&app, &ada, guess).await.invalid_fields(), ["password"]);
+    }
+    let answer = delete(&app, &ada, json!({"password": PASSWORD})).await.refused(429, "rate_limited");
+    assert_eq!(answer.header("retry-after"), "30");
+    app.get("/v1/users/me").by(&ada).await.expect(StatusCode::OK);
 }

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const TOP: [&str; 6] = ["app", "cli", "health", "metrics", "router", "main"];
-const ROOMS: [&str; 11] = [
+const ROOMS: [&str; 13] = [
     "access",
     "accounts",
     "admin",
     "audit",
+    "compat",
     "feed",
     "limits",
     "login",
     "mfa",
+    "oauth",
     "passwords",
     "sessions",
     "tokens",

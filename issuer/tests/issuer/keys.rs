@@ -299,8 +299,8 @@ async fn a_database_file_that_is_gone_or_another_is_not_ready() {
 fn watched() -> (Folder, Arc<LiveKeys>, Reloader) {
     let folder = Folder::new("");
     let running = folder.settings();
-    let lifetimes = Lifetimes::new(running.tokens.access_lifetime);
-    let keys = Arc::new(LiveKeys::new(KeySet::load(&running, running.tokens.overlap(), NOON).0.unwrap()));
+    let lifetimes = Lifetimes::new(running.longest_lifetime());
+    let keys = Arc::new(LiveKeys::new(KeySet::load(&running, running.overlap(), NOON).0.unwrap()));
     let reloader = Reloader {
         running,
         env: Vec::new(),
@@ -359,7 +359,7 @@ fn a_longer_lifetime_that_is_remembered_keeps_a_key_published() {
     let folder = Folder::new(&key_lines("two", NOON - 1_000));
     let settings = folder.settings();
     let published = |overlap| KeySet::load(&settings, overlap, NOON).0.unwrap().jwks(NOON).keys.len();
-    assert_eq!(published(settings.tokens.overlap()), 1);
+    assert_eq!(published(settings.overlap()), 1);
     assert_eq!(published(3_600), 2);
 }
 

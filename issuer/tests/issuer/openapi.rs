@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use countersign_issuer::config::Served;
 use countersign_issuer::router;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use utoipa::openapi::OpenApi;
 
-use crate::stage::{Answer, Call, TestApp};
+use crate::stage::{Answer, COMPAT, Call, PASSWORD, TestApp};
 
 /// Every call of a document: method and path.
 pub(crate) fn calls(document: &OpenApi) -> BTreeSet<(Method, String)> {
@@ -26,15 +27,20 @@ pub(crate) fn calls(document: &OpenApi) -> BTreeSet<(Method, String)> {
 
 #[tokio::test]
 async fn every_route_is_in_the_document_and_the_document_has_no_other() {
-    let app = TestApp::new().await;
+    let app = TestApp::with(COMPAT, |_| ()).await;
     let document = app.get("/v1/openapi.json").await.expect(StatusCode::OK).json();
     assert_eq!(document["openapi"], "3.1.0");
-    assert_eq!(document, serde_json::to_value(router::openapi()).unwrap());
-    let documented = calls(&router::openapi());
+    assert_eq!(document, serde_json::to_value(router::openapi(Served::ALL)).unwrap());
+    let documented = calls(&router::openapi(Served::ALL));
     // axum shows its paths nowhere else; were that to change, the sets would differ.
     let shown = format!("{:?}", router::public(app.app.clone()));
     let paths: BTreeSet<&str> = shown.split('"').filter(|text| text.starts_with('/')).collect();
     let pages = ["/v1/openapi.json", "/docs", "/docs/", "/docs/{*rest}"];
+    let pages = [
+        &pages[..],
+        &["/api/auth/openapi.json", "/api/auth/docs", "/api/auth/docs/", "/api/auth/docs/{*rest}"],
+    ]
+    .concat();
     let mut routed = BTreeSet::new();
     for path in paths.into_iter().filter(|path| !pages.contains(path) && !path.contains("__private")) {
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
@@ -58,16 +64,33 @@ fn schema<'d>(document: &'d Value, method: &str, path: &str, answer: &Answer) ->
 
 #[tokio::test]
 async fn answers_fit_their_schemas() {
-    let app = TestApp::new().await;
+    let app = TestApp::with(COMPAT, |_| ()).await;
     let document = app.get("/v1/openapi.json").await.json();
     let ada = app.registered("ada@example.com").await;
-    let login = json!({"email": "ada@example.com", "password": crate::stage::PASSWORD});
+    let login = json!({"email": "ada@example.com", "password": PASSWORD});
     let refresh = json!({"refresh_token": ada.refresh_token});
     let root = app.admin("root@example.com").await;
     let account = format!("/v1/admin/users/{}", ada.id);
+    let password = [("username", "ada@example.com"), ("password", PASSWORD)];
+    let bob = json!({"email": "bob@example.com", "password": PASSWORD});
     let asked: Vec<(&str, &str, Call)> = vec![
-        ("post", "/v1/auth/login", app.post("/v1/auth/login", login)),
+        ("post", "/v1/auth/login", app.post("/v1/auth/login", login.clone())),
         ("post", "/v1/auth/refresh", app.post("/v1/auth/refresh", refresh)),
+        ("post", "/auth/login", app.post("/auth/login", login.clone())),
+        ("post", "/api/auth/login", app.post("/api/auth/login", login.clone())),
+        ("post", "/api/auth/register", app.post("/api/auth/register", bob)),
+        ("post", "/api/auth/logout", app.call(Method::POST, "/api/auth/logout")),
+        ("post", "/token", app.call(Method::POST, "/token").form(&password)),
+        (
+            "post",
+            "/v1/auth/introspect",
+            app.call(Method::POST, "/v1/auth/introspect").by(&ada).form(&[("token", &ada.access_token)]),
+        ),
+        ("get", "/api/auth/me", app.get("/api/auth/me").by(&ada)),
+        ("get", "/api/auth/verify", app.get("/api/auth/verify").by(&ada)),
+        ("get", "/api/auth/sessions", app.get("/api/auth/sessions").by(&ada)),
+        ("get", "/api/auth/test/protected", app.get("/api/auth/test/protected").by(&ada)),
+        ("get", "/health", app.get("/health")),
         ("get", "/v1/auth/sessions", app.get("/v1/auth/sessions").by(&ada)),
         ("get", "/v1/users/me", app.get("/v1/users/me").by(&ada)),
         ("patch", "/v1/users/me", app.call(Method::PATCH, "/v1/users/me").json(json!({})).by(&ada)),
@@ -104,4 +127,32 @@ async fn the_pages_need_nothing_from_elsewhere() {
     let html = String::from_utf8_lossy(&page.body).into_owned();
     assert!(html.contains("swagger"), "{html}");
     assert!(!html.contains("https://") && !html.contains("http://"), "{html}");
+}
+
+#[test]
+fn every_operation_has_a_name_of_its_own() {
+    let document = serde_json::to_value(router::openapi(Served::ALL)).unwrap();
+    let mut seen = BTreeSet::new();
+    for methods in document["paths"].as_object().unwrap().values() {
+        for call in methods.as_object().unwrap().values() {
+            assert!(seen.insert(call["operationId"].as_str().unwrap().to_owned()), "{}", call["operationId"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_group_that_is_off_is_not_in_the_document() {
+    let app = TestApp::new().await;
+    let document = app.get("/v1/openapi.json").await.json();
+    let paths = document["paths"].as_object().unwrap();
+    assert!(
+        paths
+            .keys()
+            .all(|path| path.starts_with("/v1/") || path.starts_with("/.well-known/") || path.ends_with('z'))
+    );
+    let app = TestApp::with(COMPAT, |_| ()).await;
+    let own = app.get("/api/auth/openapi.json").await.expect(StatusCode::OK).json();
+    assert_eq!(own["openapi"], "3.1.0");
+    assert!(own["paths"].as_object().unwrap().keys().all(|path| path.starts_with("/api/auth/")));
+    assert_eq!(own["paths"]["/api/auth/me"]["get"]["tags"], json!(["compatible"]));
 }

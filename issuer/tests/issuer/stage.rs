@@ -34,6 +34,9 @@ pub(crate) fn noon() -> UnixTime {
 /// For tests about a database that is a file, whatever the others run on.
 pub(crate) const ON_A_FILE: &str = "[database]\nurl = \"sqlite:issuer.db\"\n";
 
+/// Every group of routes for existing clients.
+pub(crate) const COMPAT: &str = "[compat]\ntoken = true\nauth = true\napi_auth = true\n";
+
 pub(crate) const PASSWORD: &str = "tundra-adagio-velvet-97";
 
 /// A private key (PKCS#8 PEM), different for each `seed`.
@@ -174,8 +177,8 @@ impl TestApp {
     }
 
     async fn start(folder: Folder, loaded: Settings, settings: Settings, clock: Clock) -> Self {
-        let lifetimes = Lifetimes::new(settings.tokens.access_lifetime);
-        let (keys, findings) = KeySet::load(&settings, settings.tokens.overlap(), clock.now().seconds());
+        let lifetimes = Lifetimes::new(settings.longest_lifetime());
+        let (keys, findings) = KeySet::load(&settings, settings.overlap(), clock.now().seconds());
         let keys = Arc::new(LiveKeys::new(keys.unwrap_or_else(|| panic!("{findings:?}"))));
         let ids = Ids { clock: clock.clone(), entropy: Entropy::system() };
         let db = db::open(&settings, Schema::Migrate, &ids).await.unwrap();
@@ -340,6 +343,12 @@ impl Call {
         self.header("content-type", "application/json").body(body.to_string())
     }
 
+    pub(crate) fn form(self, parameters: &[(&str, &str)]) -> Self {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        let body = form.extend_pairs(parameters).finish();
+        self.header("content-type", "application/x-www-form-urlencoded").body(body)
+    }
+
     pub(crate) fn body(mut self, body: impl Into<Body>) -> Self {
         *self.request.body_mut() = body.into();
         self
@@ -427,6 +436,27 @@ impl Answer {
         answer
     }
 
+    /// Is a refusal as clients of OAuth take it (RFC 6749 §5.2), beside what all refusals say.
+    #[track_caller]
+    pub(crate) fn refused_oauth(self, status: u16, reason: &str, error: &str) -> Self {
+        let body = String::from_utf8_lossy(&self.body).into_owned();
+        assert_eq!(self.status.as_u16(), status, "{body}");
+        assert_eq!(self.header("content-type"), "application/json");
+        let problem = self.json();
+        assert_eq!((&problem["reason"], &problem["error"]), (&json!(reason), &json!(error)), "{body}");
+        assert_eq!(problem["error_description"], problem["detail"], "{body}");
+        assert!(!problem["detail"].as_str().unwrap().contains(['"', '\\']), "{body}");
+        assert!(self.set_cookie().is_none(), "{body}");
+        self
+    }
+
+    /// The names of the fields of a body, sorted.
+    pub(crate) fn fields(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.json().as_object().unwrap().keys().cloned().collect();
+        names.sort();
+        names
+    }
+
     /// The fields that a 422 names, sorted.
     #[track_caller]
     pub(crate) fn invalid_fields(self) -> Vec<String> {
@@ -446,6 +476,12 @@ impl Answer {
         let (value, attributes) = cookie.split_once("; ").unwrap();
         Some((value.to_owned(), attributes.to_owned()))
     }
+}
+
+/// For how many seconds from its issue a token is good.
+pub(crate) fn lifetime(token: &str) -> i64 {
+    let claims = part(token, 1);
+    claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap()
 }
 
 /// A part of a token, unverified: 0 the header, 1 the claims.

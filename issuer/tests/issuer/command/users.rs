@@ -41,6 +41,8 @@ fn users_are_made_listed_and_given_roles() {
 
     let set = run(&folder, &["users", "set-role", "ROOT@example.com", "user", "admin"]);
     assert_eq!((set.code, set.out.as_str()), (0, "root@example.com: user, admin\n"));
+    let unlocked = run(&folder, &["users", "unlock", "ROOT@example.com"]);
+    assert_eq!((unlocked.code, unlocked.out.as_str()), (0, "root@example.com: was not locked\n"));
     let list = run(&folder, &["users", "list"]).out;
     assert!(
         list.lines().nth(1).unwrap().contains("root@example.com") && list.contains("user,admin"),

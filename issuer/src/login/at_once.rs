@@ -1,0 +1,37 @@
+//! Logging in at clients that know one step and no other: the password leads to a session or to a refusal, never to a
+//! wait for something that they could not show.
+
+use http::HeaderMap;
+
+use super::{Granted, Logins, Outcome, Wishes};
+use crate::passwords::Password;
+use crate::tokens::Signer;
+use crate::web::{Client, Problem, Reason};
+
+/// A session that began with the password alone, and the key that signs for it.
+#[derive(Debug)]
+pub struct Entered<'l> {
+    pub signer: Signer<'l>,
+    pub granted: Granted,
+}
+
+impl Logins {
+    /// Logs in with the password alone. `login` is the e-mail address, or the user name of an imported account.
+    ///
+    /// # Errors
+    /// As [`Logins::prove`] and [`Logins::enter`]; 403 if a code is needed as well; 503 if no key signs.
+    pub async fn at_once(
+        &self,
+        login: &str,
+        password: Password,
+        client: &Client,
+        headers: &HeaderMap,
+    ) -> Result<Entered<'_>, Problem> {
+        let proved = self.prove(login, password, client).await?;
+        let signer = self.grants.signer()?;
+        match self.enter(proved, Wishes::default(), client, headers).await? {
+            Outcome::Granted(granted) => Ok(Entered { signer, granted: *granted }),
+            Outcome::MfaRequired(_) => Err(Problem::new(Reason::MfaRequired)),
+        }
+    }
+}
