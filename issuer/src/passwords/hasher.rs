@@ -139,8 +139,8 @@ impl Hasher {
         Ok(Verification { matches, outdated })
     }
 
-    /// Like [`check_strength`], and looks into the list of breached passwords, on a hashing thread: it may cost as much
-    /// as a hash.
+    /// Checks a new password: its length, its zxcvbn score, that it is not made from the e-mail or name, and that it is
+    /// not in the list of breached ones. On a hashing thread: it may cost as much as a hash.
     ///
     /// # Errors
     /// [`HashError::Busy`] if the queue is full, [`HashError::Breached`] if the list cannot be read; within, the first

@@ -72,9 +72,8 @@ fn long_enough(password: &str, Policy { min_length, .. }: Policy) -> Result<(), 
     if password.chars().count() < min_length { Err(WeakPassword::TooShort(min_length)) } else { Ok(()) }
 }
 
-/// Checks a new password: its length, its zxcvbn score, and that it is not made from the e-mail or name. May take as
-/// long as hashing it: [`Hasher::check_strength`](super::Hasher::check_strength) does it where nobody waits, and looks
-/// into the list of breached ones, too.
+/// What [`Hasher::check_strength`](super::Hasher::check_strength) checks without the list of breached passwords. May
+/// take as long as hashing.
 ///
 /// # Errors
 /// The first rule it breaks.

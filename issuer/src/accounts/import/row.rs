@@ -3,7 +3,7 @@
 use crate::accounts::{InvalidEmail, InvalidId, InvalidName, InvalidUsername};
 use crate::passwords::Unusable;
 
-/// What other systems call it is in [`Column::named`].
+/// A column whose cells mean something here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Column {
     Id,
