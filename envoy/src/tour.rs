@@ -2,6 +2,7 @@
 //! against what really happened; break the thing, and its line goes red.
 
 mod edge;
+mod existing;
 mod forgery;
 mod operations;
 mod quotes;
@@ -25,6 +26,7 @@ const BOB: &str = "bob@example.com";
 /// Short enough for a key to retire while one watches.
 const TIMES: Times = Times {
     access_lifetime: Duration::from_secs(12),
+    compat_lifetimes: [Duration::from_secs(12); 3],
     clock_skew: Duration::from_secs(1),
     jwks_max_age: Duration::from_secs(1),
     jwks_refresh: Duration::from_secs(1),
@@ -80,6 +82,10 @@ async fn walk(stack: &mut Stack) -> Report {
 
     report.check("refresh rotates", sessions::refresh_rotates(ada, ADA)).await;
     report.check("refresh reuse revokes", sessions::reuse_revokes(ada, ADA)).await;
+
+    report.check("existing clients: /token", existing::token(ada, ADA)).await;
+    report.check("existing clients: /auth", existing::auth(ada, ADA)).await;
+    report.check("existing clients: /api/auth", existing::api_auth(ada, ADA)).await;
 
     report.check("key rotation under load", operations::key_rotation(ada, ADA, stack, forger)).await;
     report

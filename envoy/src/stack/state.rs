@@ -23,6 +23,8 @@ const PLUGIN: &str = include_str!("../../plugin/countersign.yaml");
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
     pub access_lifetime: Duration,
+    /// Of the groups `token`, `auth` and `api_auth`: a key outlives the longest of all.
+    pub compat_lifetimes: [Duration; 3],
     pub clock_skew: Duration,
     /// How long the JWKS may be cached.
     pub jwks_max_age: Duration,
@@ -34,6 +36,11 @@ impl Times {
     /// As in the files that people copy.
     pub const DEFAULT: Self = Self {
         access_lifetime: Duration::from_secs(15 * 60),
+        compat_lifetimes: [
+            Duration::from_secs(30 * 60),
+            Duration::from_secs(60 * 60),
+            Duration::from_secs(30 * 60),
+        ],
         clock_skew: Duration::from_secs(30),
         jwks_max_age: Duration::from_secs(5 * 60),
         jwks_refresh: Duration::from_secs(60),
@@ -223,12 +230,16 @@ fn with_ports(bootstrap: &str, ports: Ports) -> Result<String> {
 
 fn issuer_config(ports: Ports, times: Times) -> Result<String> {
     let seconds = |key: &str, duration: Duration| format!("{key} = \"{}s\"", duration.as_secs());
+    let [token, auth, api_auth] = times.compat_lifetimes;
     let mut config = ISSUER_CONFIG.to_owned();
     for (standard, actual) in [
         ("127.0.0.1:8001", format!("127.0.0.1:{}", ports.issuer)),
         ("127.0.0.1:8002", format!("127.0.0.1:{}", ports.internal)),
         ("localhost:8080", format!("localhost:{}", ports.edge)),
         ("access_lifetime = \"15m\"", seconds("access_lifetime", times.access_lifetime)),
+        ("token_access_lifetime = \"30m\"", seconds("token_access_lifetime", token)),
+        ("auth_access_lifetime = \"60m\"", seconds("auth_access_lifetime", auth)),
+        ("api_auth_access_lifetime = \"30m\"", seconds("api_auth_access_lifetime", api_auth)),
         ("clock_skew = \"30s\"", seconds("clock_skew", times.clock_skew)),
         ("max_age = \"5m\"", seconds("max_age", times.jwks_max_age)),
     ] {

@@ -83,7 +83,7 @@ impl Wheel {
             missing(error, "python3", "install Python 3 with pip (Debian: apt install python3-pip)")
         })?;
         if !output.status.success() {
-            let reason = self.why_pip_failed(&String::from_utf8_lossy(&output.stderr));
+            let reason = why_pip_failed(&String::from_utf8_lossy(&output.stderr));
             bail!("cannot download {} {}: {reason}", self.name, self.version);
         }
         let wheel = fs::read_dir(into)?
@@ -100,26 +100,24 @@ impl Wheel {
     }
 }
 
-impl Wheel {
-    /// What pip's messages come down to. Its last line is the same for a version that is not there and a network that is
-    /// not.
-    fn why_pip_failed(&self, said: &str) -> String {
-        if said.contains("connection broken by") {
-            "the package index cannot be reached; is this machine offline, or behind a proxy that is not set?"
-                .into()
-        } else if said.contains("DO NOT MATCH THE HASHES") {
-            "what the index has is not what is pinned here: another hash".into()
-        } else if let Some((_, found)) = said.split_once("(from versions: ") {
-            let found = found.split(')').next().unwrap_or_default();
-            format!("the package index has no such version for {} (it has: {found})", env::consts::ARCH)
-        } else {
-            let last = said.lines().rfind(|line| !line.trim().is_empty());
-            format!("pip: {}", last.unwrap_or("no reason given"))
-        }
+/// What pip's messages come down to. Its last line is the same for a version that is not there and a network that is
+/// not.
+pub(super) fn why_pip_failed(said: &str) -> String {
+    if said.contains("connection broken by") {
+        "the package index cannot be reached; is this machine offline, or behind a proxy that is not set?"
+            .into()
+    } else if said.contains("DO NOT MATCH THE HASHES") {
+        "what the index has is not what is pinned here: another hash".into()
+    } else if let Some((_, found)) = said.split_once("(from versions: ") {
+        let found = found.split(')').next().unwrap_or_default();
+        format!("the package index has no such version for {} (it has: {found})", env::consts::ARCH)
+    } else {
+        let last = said.lines().rfind(|line| !line.trim().is_empty());
+        format!("pip: {}", last.unwrap_or("no reason given"))
     }
 }
 
-fn python() -> Command {
+pub(super) fn python() -> Command {
     Command::new("python3")
 }
 

@@ -40,6 +40,15 @@ async fn every_public_call_is_routed_and_no_internal_one() {
         }
     }
     assert!(calls > 10, "{document}");
+    for page in ["/api/auth/openapi.json", "/api/auth/docs/"] {
+        assert_eq!(client.get(stack.edge_url(page)).send().await.unwrap().status(), 200, "{page}");
+    }
+    // Below /api/, what is not the issuer's is the backend's.
+    for path in ["/api/authors", "/api/auth"] {
+        let answer = client.get(stack.edge_url(path)).bearer_auth(&bearer).send().await.unwrap();
+        assert_eq!(answer.status(), 404, "{path}");
+        assert_eq!(reason("GET", path).await, "", "{path}");
+    }
     for path in
         ["/metrics", "/v1/internal/", "/v1/internal/revocations", "/v1/internal", "/docs", "/v1/openapi.json"]
     {

@@ -4,6 +4,7 @@
 
 mod abi;
 mod browsers;
+mod clients;
 mod guide;
 mod hostile;
 mod issuer_routes;

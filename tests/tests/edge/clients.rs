@@ -1,0 +1,54 @@
+//! Clients that people have, unchanged.
+
+use std::process::Command;
+
+use countersign_stack::artifacts::Artifacts;
+use countersign_stack::stack::{Ports, Stack, State, Times};
+use countersign_stack::tools;
+
+use super::token;
+
+/// A platform whose tokens name the URL of the metadata as their issuer, which is what clients validate (RFC 8414 §3.3).
+async fn platform_with_a_url_for_issuer() -> (Stack, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let artifacts = Artifacts::provide().unwrap();
+    let ports = Ports::free().unwrap();
+    let start = async || {
+        let state = State::open(folder.path().join("up")).unwrap();
+        Stack::start(artifacts.clone(), state, ports, Times::DEFAULT, false).await.unwrap()
+    };
+    let stack = start().await;
+    let files = [(stack.state.issuer_config(), "issuer = "), (stack.state.plugin(), "\"issuer\": ")];
+    let url = stack.edge_url("").replace("127.0.0.1", "localhost");
+    stack.stop().await.unwrap();
+    for (file, name) in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let edited = text.replace(&format!("{name}\"user_service\""), &format!("{name}\"{url}\""));
+        assert_ne!(edited, text, "{}", file.display());
+        std::fs::write(file, edited).unwrap();
+    }
+    (start().await, folder)
+}
+
+#[tokio::test]
+async fn clients_that_know_oauth_log_in_refresh_revoke_and_validate() {
+    let (stack, _folder) = platform_with_a_url_for_issuer().await;
+    token(&stack, "ada@example.com").await;
+    let mut python = Command::new("python3");
+    python
+        .arg(tools::workspace().join("tests/clients/oauth.py"))
+        .args([&stack.edge_url("").replace("127.0.0.1", "localhost"), "ada@example.com"])
+        .arg("a calm orange lighthouse")
+        .env("PYTHONPATH", tools::oauth_clients().unwrap())
+        // The edge of a test speaks plain http.
+        .env("OAUTHLIB_INSECURE_TRANSPORT", "1")
+        .env("AUTHLIB_INSECURE_TRANSPORT", "1");
+    for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        python.env_remove(proxy);
+    }
+    let output = tokio::task::spawn_blocking(move || python.output().unwrap()).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 5, "{said}");
+    stack.stop().await.unwrap();
+}
