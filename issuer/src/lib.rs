@@ -3,8 +3,8 @@
 //! Three floors, and what stands on one knows only those below. On top, what is put together: [`cli`], [`app`],
 //! [`router`], and the pages of operators, [`health`] and [`metrics`]. Below, the rooms, one per capability, each with
 //! its rules in `mod.rs`, its SQL in `store.rs` and its routes in `http.rs`: [`accounts`], [`login`], [`sessions`],
-//! [`tokens`], [`passwords`], [`access`], [`audit`], [`feed`], [`oauth`], [`compat`]. Under them the walls: [`web`], [`db`], [`jobs`],
-//! [`secrets`], [`log`], [`config`], and [`ambient`], the one door to time and randomness.
+//! [`tokens`], [`passwords`], [`access`], [`audit`], [`feed`], [`oauth`], [`compat`]. Under them the walls: [`web`],
+//! [`db`], [`jobs`], [`secrets`], [`log`], [`config`], and [`ambient`], the one door to time and randomness.
 #![cfg_attr(
     not(test),
     deny(
