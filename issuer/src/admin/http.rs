@@ -61,7 +61,7 @@ struct UsersBody {
 }
 
 /// The accounts, or those whose address begins with what is searched for.
-#[utoipa::path(get, path = "/v1/admin/users", tag = "admin", security(("bearer" = [])),
+#[utoipa::path(get, path = "/v1/admin/users", operation_id = "list_users", tag = "admin", security(("bearer" = [])),
     params(
         ("search" = Option<String>, Query, description = "What the address begins with"),
         ("limit" = Option<u32>, Query, description = "1 to 200; 50 if not given"),

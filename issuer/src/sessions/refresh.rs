@@ -42,7 +42,7 @@ impl Sessions {
     /// The refresh token that a request brings, with `body` for what its body says, to be refreshed with.
     ///
     /// # Errors
-    /// As [`Sessions::brought`]; counted as a refresh that was refused.
+    /// The refusal, counted as a refresh that was refused: 400, or 403 for another site's page.
     pub fn presented(
         &self,
         headers: &HeaderMap,

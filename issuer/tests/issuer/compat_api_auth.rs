@@ -216,7 +216,14 @@ async fn logging_out_ends_this_session_only() {
     app.get("/api/auth/me").bearer(&tokens.access).await.refused(401, "revoked");
     refresh(&app).cookie(&tokens.refresh).await.refused_grant("session_revoked");
     let tokens = logged_in(&app).await;
-    logged_out(out().cookie(&tokens.refresh).await);
+    // Whatever else is in the header.
+    logged_out(out().cookie(&tokens.refresh).bearer("x.y.z").await);
+    app.get("/api/auth/me").bearer(&tokens.access).await.refused(401, "revoked");
+    let tokens = logged_in(&app).await;
+    logged_out(out().bearer(&tokens.refresh).await);
+    app.get("/api/auth/me").bearer(&tokens.access).await.refused(401, "revoked");
+    let tokens = logged_in(&app).await;
+    logged_out(out().json(json!({"refresh_token": tokens.refresh})).await);
     app.get("/api/auth/me").bearer(&tokens.access).await.refused(401, "revoked");
     app.get("/api/auth/me").by(&phone).await.expect(StatusCode::OK);
     // Without a token, and with one that is not good.
@@ -240,6 +247,7 @@ async fn logging_out_everywhere_ends_every_session() {
 async fn sessions_are_listed_and_ended() {
     let app = app().await;
     let phone = app.registered(ADA).await;
+    app.pass(60);
     let tokens = logged_in(&app).await;
     let list = app.get("/api/auth/sessions").bearer(&tokens.access).await.expect(StatusCode::OK);
     assert_eq!(list.fields(), ["sessions"]);

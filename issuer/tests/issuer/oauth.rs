@@ -186,6 +186,18 @@ async fn a_refresh_token_that_was_rotated_away_ends_its_session() {
 }
 
 #[tokio::test]
+async fn a_token_is_not_called_ended_when_nobody_could_look() {
+    let app = TestApp::new().await;
+    let ada = app.registered(ADA).await;
+    app.execute("ALTER TABLE sessions RENAME TO hidden").await;
+    for token in [&ada.access_token, &ada.refresh_token] {
+        revoke(&app, token).await.refused_oauth(500, "internal", "server_error");
+    }
+    app.execute("ALTER TABLE hidden RENAME TO sessions").await;
+    app.get("/v1/users/me").by(&ada).await.expect(StatusCode::OK);
+}
+
+#[tokio::test]
 async fn metadata_tells_what_there_is() {
     let app = TestApp::with(COMPAT, |_| ()).await;
     let base = "https://trade.example";

@@ -104,7 +104,7 @@ pub(super) async fn register_by_email(
     register(compat, client, headers, body).await
 }
 
-/// What an address has before its `@`; what is no address has no name either, and is told to have neither.
+/// What an address has before its `@`. Empty for what is no address, which is then refused for both.
 fn local_part(email: &str) -> String {
     email.split_once('@').map_or("", |(local, _)| local.trim()).to_owned()
 }

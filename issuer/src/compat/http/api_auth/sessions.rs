@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::super::super::{ApiAuth, Compat};
 use crate::sessions::grant::TokenBody;
-use crate::sessions::{Caller, Refreshed, SessionId, SessionsBody};
+use crate::sessions::{Caller, RefreshToken, Refreshed, SessionId, SessionsBody};
 use crate::web::{Client, JsonOrEmpty, Problem, bearer};
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -84,8 +84,13 @@ impl ApiAuth {
         client: &Client,
         headers: &HeaderMap,
     ) -> Result<Response, Problem> {
-        self.sessions.log_out(caller, refresh_token, everywhere, client, headers).await?;
-        let cookie = self.sessions.grants.cookie.clear();
+        let cookie = &self.sessions.grants.cookie;
+        // As for a refresh; anything else in that header is no reason to leave the cookie's session alone.
+        let genuine = |token: &&str| RefreshToken::verify(token, &cookie.ring).is_ok();
+        let bearer = bearer(headers).ok().and_then(|token| std::str::from_utf8(token).ok()).filter(genuine);
+        let named = refresh_token.or_else(|| bearer.map(str::to_owned));
+        self.sessions.log_out(caller, named, everywhere, client, headers).await?;
+        let cookie = cookie.clear();
         let body = MessageBody { message: "Logged out" };
         Ok((AppendHeaders([(SET_COOKIE, cookie)]), Json(body)).into_response())
     }
@@ -94,7 +99,7 @@ impl ApiAuth {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = ApiAuthLogout)]
 pub(super) struct LogoutBody {
-    /// Instead of the cookie.
+    /// Instead of the `Authorization` header or the cookie.
     #[serde(default)]
     refresh_token: Option<String>,
 }
