@@ -4,6 +4,8 @@
 use http::HeaderMap;
 
 use super::{Granted, Logins, Outcome, Wishes};
+use crate::accounts::{self, Email, Username};
+use crate::db::Error;
 use crate::passwords::Password;
 use crate::tokens::Signer;
 use crate::web::{Client, Problem, Reason};
@@ -27,11 +29,22 @@ impl Logins {
         client: &Client,
         headers: &HeaderMap,
     ) -> Result<Entered<'_>, Problem> {
-        let proved = self.prove(login, password, client).await?;
+        let email = self.address(login).await?;
+        let proved = self.prove(&email, password, client).await?;
         let signer = self.grants.signer()?;
         match self.enter(proved, Wishes::default(), client, headers).await? {
             Outcome::Granted(granted) => Ok(Entered { signer, granted: *granted }),
             Outcome::MfaRequired(_) => Err(Problem::new(Reason::MfaRequired)),
         }
+    }
+
+    /// The address of the account that came with this user name, so that its failures are counted once; otherwise what was
+    /// given. No user name is an address.
+    async fn address(&self, login: &str) -> Result<String, Error> {
+        let named = match (Email::parse(login), Username::parse(login)) {
+            (Err(_), Ok(username)) => accounts::store::find_by_username(self.db.reads(), &username).await?,
+            _ => None,
+        };
+        Ok(named.map_or_else(|| login.to_owned(), |(user, _)| user.email))
     }
 }

@@ -1,7 +1,7 @@
 //! One attempt: the password is checked against the account as it is read now. What begins with it is decided later,
 //! in a transaction that makes sure that the account is still the same.
 
-use crate::accounts::{self, Credential, Email, User, UserId, Username};
+use crate::accounts::{self, Credential, Email, User, UserId};
 use crate::ambient::Entropy;
 use crate::db::Db;
 use crate::passwords::{Hasher, Password, StoredHash};
@@ -22,16 +22,14 @@ pub enum Attempt {
     Wrong(Option<User>),
 }
 
-/// Checks a password. `login` is an e-mail address, or the user name of an account that came with one: no user name is an
-/// address. No database connection is held while the password is hashed.
+/// Checks a password. No database connection is held while it is hashed.
 ///
 /// # Errors
 /// 503 if too many passwords are being hashed; those of the database.
-pub async fn attempt(db: &Db, hasher: &Hasher, login: &str, password: Password) -> Result<Attempt, Problem> {
-    let account = match (Email::parse(login), Username::parse(login)) {
-        (Ok(email), _) => accounts::store::find_for_login(db.reads(), &email).await?,
-        (Err(_), Ok(username)) => accounts::store::find_by_username(db.reads(), &username).await?,
-        (Err(_), Err(_)) => None,
+pub async fn attempt(db: &Db, hasher: &Hasher, email: &str, password: Password) -> Result<Attempt, Problem> {
+    let account = match Email::parse(email) {
+        Ok(email) => accounts::store::find_for_login(db.reads(), &email).await?,
+        Err(_) => None,
     };
     let stored = account.as_ref().map(|(user, credential)| StoredHash {
         user_id: user.id.to_string(),

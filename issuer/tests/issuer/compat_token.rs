@@ -3,6 +3,7 @@
 use http::{Method, StatusCode};
 use serde_json::json;
 
+use crate::factor::Factor;
 use crate::stage::{Answer, COMPAT, Call, PASSWORD, TestApp, lifetime, part};
 
 const ADA: &str = "ada@example.com";
@@ -183,5 +184,42 @@ async fn a_group_that_is_off_has_no_routes() {
     for others in ["", "[compat]\nauth = true\napi_auth = true\n"] {
         let app = TestApp::with(others, |_| ()).await;
         token(&app, &LOGIN).await.refused(404, "not_found");
+    }
+}
+
+#[tokio::test]
+async fn an_imported_user_logs_in_by_user_name_and_fails_as_one_account() {
+    let app = TestApp::with(COMPAT, |_| ()).await;
+    app.registered(ADA).await;
+    app.execute("UPDATE users SET username = 'ada.l'").await;
+    let by_name = [("username", "ada.l"), ("password", PASSWORD)];
+    token(&app, &by_name).await.expect(StatusCode::OK);
+    for username in ["ada.l", ADA].iter().cycle().take(10) {
+        let wrong = [("username", *username), ("password", "wrong wrong wrong")];
+        assert_eq!(token(&app, &wrong).await.status, StatusCode::UNAUTHORIZED, "{username}");
+    }
+    for form in [&by_name, &LOGIN] {
+        assert_eq!(token(&app, form).await.status, StatusCode::TOO_MANY_REQUESTS);
+    }
+    let nobody = [("username", "nobody"), ("password", PASSWORD)];
+    assert_eq!(token(&app, &nobody).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn who_has_a_second_factor_gets_no_token_where_no_code_is_known() {
+    let app = TestApp::with(COMPAT, |_| ()).await;
+    let ada = app.registered(ADA).await;
+    Factor::of(&app, &ada).await;
+    let login = || serde_json::json!({"email": ADA, "password": PASSWORD});
+    for answer in [
+        token(&app, &LOGIN).await,
+        app.post("/auth/login", login()).await,
+        app.post("/api/auth/login", login()).await,
+    ] {
+        assert_eq!(
+            (answer.status, &answer.json()["reason"]),
+            (StatusCode::FORBIDDEN, &"mfa_required".into())
+        );
+        assert!(answer.set_cookie().is_none() && answer.json().get("access_token").is_none());
     }
 }
