@@ -3,6 +3,7 @@
 
 mod edge;
 mod forgery;
+mod mailbox;
 mod operations;
 mod quotes;
 mod report;
@@ -21,6 +22,7 @@ use visitor::Visitor;
 
 const ADA: &str = "ada@example.com";
 const BOB: &str = "bob@example.com";
+const CAROL: &str = "carol@example.com";
 
 /// Short enough for a key to retire while one watches.
 const TIMES: Times = Times {
@@ -81,6 +83,7 @@ async fn walk(stack: &mut Stack) -> Report {
     report.check("refresh rotates", sessions::refresh_rotates(ada, ADA)).await;
     report.check("refresh reuse revokes", sessions::reuse_revokes(ada, ADA)).await;
 
+    report.check("password reset by mail", mailbox::reset_by_mail(ada, CAROL, stack)).await;
     report.check("key rotation under load", operations::key_rotation(ada, ADA, stack, forger)).await;
     report
         .check("plugin config edited", async {

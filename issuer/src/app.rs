@@ -10,13 +10,15 @@ use crate::ambient::{Clock, Ids};
 use crate::config::{Roles, Settings};
 use crate::db::{Db, Readiness};
 use crate::login;
+use crate::mail::{self, Outbox};
 use crate::metrics::{Live, Metrics};
-use crate::passwords::{Cost, HashError, Hasher, Policy};
+use crate::passwords::{Cost, HashError, Hasher, NewPasswords, Policy};
 use crate::secrets::Ring;
 use crate::sessions::grant::Grants;
 use crate::sessions::{self, Callers, RefreshCookie};
 use crate::tokens::http::Published;
 use crate::tokens::{LiveKeys, Minter};
+use crate::verification::Verification;
 use crate::web::{self, CookieRules, Origins, TrustedProxies};
 
 /// Cheap to clone.
@@ -27,13 +29,16 @@ pub struct App {
     pub clock: Clock,
     pub ids: Ids,
     pub hasher: Hasher,
-    pub policy: Policy,
+    pub new_passwords: NewPasswords,
     pub keys: Arc<LiveKeys>,
     pub grants: Grants,
     pub callers: Callers,
     pub origins: Origins,
     pub roles: Arc<Roles>,
     pub proxies: TrustedProxies,
+    pub outbox: Outbox,
+    pub verification: Verification,
+    pub mails: mail::Metrics,
     pub published: Published,
     pub requests: web::Metrics,
     pub logins: login::Metrics,
@@ -58,6 +63,11 @@ impl App {
         let origins = Origins::new(&settings.server.public_url, &settings.cors);
         let roles = Arc::new(settings.roles.clone());
         let clock = ids.clock.clone();
+        let new_passwords = NewPasswords {
+            hasher: hasher.clone(),
+            policy: Policy::from(&settings.passwords),
+            entropy: ids.entropy.clone(),
+        };
         let grants = Grants {
             rules: sessions::Rules::from(settings),
             minter: Minter::new(settings, Arc::clone(&keys), ids.clone()),
@@ -76,11 +86,13 @@ impl App {
             clock: clock.clone(),
         };
         let (requests, logins) = (web::Metrics::default(), login::Metrics::default());
-        let refreshes = sessions::Metrics::default();
+        let (refreshes, mails) = (sessions::Metrics::default(), mail::Metrics::default());
+        let outbox = Outbox::new(settings, ids.clone());
         let metrics = Metrics::new(|registry| {
             requests.register(registry);
             logins.register(registry);
             refreshes.register(registry);
+            mails.register(registry);
             hasher.register(registry);
             db.register(registry);
             registry.register_collector(Box::new(Live {
@@ -94,11 +106,14 @@ impl App {
             readiness: Readiness::new(db.clone(), &settings.database.url),
             published: Published::new(settings),
             proxies: TrustedProxies::new(&settings.server.trusted_proxies),
+            verification: Verification::new(outbox.clone(), ids.clone()),
+            outbox,
+            mails,
             db,
             clock,
             ids,
             hasher,
-            policy: Policy::from(&settings.passwords),
+            new_passwords,
             keys,
             grants,
             callers,

@@ -3,7 +3,7 @@
 //! Three floors, and what stands on one knows only those below. On top, what is put together: [`cli`], [`app`],
 //! [`router`], and the pages of operators, [`health`] and [`metrics`]. Below, the rooms, one per capability, each with
 //! its rules in `mod.rs`, its SQL in `store.rs` and its routes in `http.rs`: [`accounts`], [`login`], [`sessions`],
-//! [`tokens`], [`passwords`], [`access`], [`audit`], [`feed`]. Under them the walls: [`web`], [`db`], [`jobs`],
+//! [`tokens`], [`passwords`], [`verification`], [`mail`], [`access`], [`audit`], [`feed`]. Under them the walls: [`web`], [`db`], [`jobs`],
 //! [`secrets`], [`log`], [`config`], and [`ambient`], the one door to time and randomness.
 #![cfg_attr(
     not(test),
@@ -30,10 +30,12 @@ pub mod health;
 pub mod jobs;
 pub mod log;
 pub mod login;
+pub mod mail;
 pub mod metrics;
 pub mod passwords;
 pub mod router;
 pub mod secrets;
 pub mod sessions;
 pub mod tokens;
+pub mod verification;
 pub mod web;

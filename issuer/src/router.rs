@@ -13,7 +13,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::app::App;
 use crate::web::{self, Limits};
-use crate::{accounts, health, login, sessions, tokens};
+use crate::{accounts, health, login, passwords, sessions, tokens, verification};
 
 /// What clients and our own machines may call.
 const API: Limits = Limits { body: 64 * 1024, deadline: Duration::from_secs(20) };
@@ -33,6 +33,8 @@ fn public_api() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(accounts::http::routes())
         .merge(login::http::routes())
+        .merge(verification::http::routes())
+        .merge(passwords::http::routes())
         .merge(sessions::http::routes())
         .merge(tokens::http::routes())
         .merge(health::routes())

@@ -4,32 +4,34 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{FromRef, State};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, StatusCode};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Email, Name, NewUser, UserBody, UserId, parse_phone, store};
 use crate::access;
-use crate::audit::Kind;
+use crate::audit::{self, Actor, Event, Kind, Origin};
 use crate::config::Roles;
 use crate::db::Db;
-use crate::passwords::{Hasher, Password, Policy};
+use crate::mail;
+use crate::passwords::{NewPasswords, Password};
 use crate::sessions::grant::{Delivery, Grants, TokenBody};
 use crate::sessions::{Caller, Callers};
+use crate::verification::{self, Purpose, Request, Verification};
 use crate::web::{Check, Client, JsonBody, Problem, Reason, TrustedProxies};
 
 pub fn routes<S>() -> OpenApiRouter<S>
 where
     S: Clone + Send + Sync + 'static,
     Db: FromRef<S>,
-    Hasher: FromRef<S>,
-    Policy: FromRef<S>,
+    NewPasswords: FromRef<S>,
     Grants: FromRef<S>,
     Callers: FromRef<S>,
     Arc<Roles>: FromRef<S>,
+    Verification: FromRef<S>,
     TrustedProxies: FromRef<S>,
 {
     OpenApiRouter::new().routes(routes!(register)).routes(routes!(me, change_me))
@@ -56,16 +58,20 @@ struct RegisterBody {
 }
 
 /// Make an account and log in.
+///
+/// Where addresses are verified first, the account is closed until its address is, and the answer is the same whether
+/// there was an account with this address or not: what there is to say is in the message that is sent to it.
 #[utoipa::path(post, path = "/v1/auth/register", tag = "accounts", request_body = RegisterBody, responses(
     (status = 201, body = TokenBody, description = "The account, and tokens for it"),
+    (status = 202, body = PendingBody, description = "Verify the address first: a link was sent to it"),
     (status = 409, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`email_taken`"),
 ))]
 async fn register(
     State(db): State<Db>,
-    State(hasher): State<Hasher>,
-    State(policy): State<Policy>,
+    State(passwords): State<NewPasswords>,
     State(grants): State<Grants>,
+    State(verification): State<Verification>,
     client: Client,
     headers: HeaderMap,
     JsonBody(body): JsonBody<RegisterBody>,
@@ -74,16 +80,18 @@ async fn register(
     let email = check.field("email", Email::parse(&body.email));
     let name = check.field("name", Name::parse(&body.name));
     let phone = check.field("phone", parse_phone(body.phone.as_deref().unwrap_or_default()));
-    let long_enough = check.field("password", body.password.check_length(policy));
+    let long_enough = check.field("password", passwords.check_length(&body.password));
     let (Some(email), Some(name), Some(phone), Some(())) = (email, name, phone, long_enough) else {
         return Err(check.refusal());
     };
     // Only for what has passed so far: this is as costly as a login.
-    let strength = hasher.check_strength(policy, body.password.clone(), email.clone(), name.clone()).await?;
-    strength.map_err(|weak| Problem::invalid_field("password", weak))?;
-    let password_hash = hasher.hash(body.password, grants.ids.entropy.bytes()).await?;
+    let password_hash = passwords.hash(body.password, email.clone(), name.clone()).await?;
     let roles = vec![access::USER.to_owned()];
-    let new = NewUser { id: UserId::new(grants.ids.uuid()), email, name, phone, password_hash, roles };
+    let id = UserId::new(grants.ids.uuid());
+    let new = NewUser { id, email, email_verified: false, name, phone, password_hash, roles };
+    if grants.rules.verified_only {
+        return pending(&db, &verification, &client, new).await;
+    }
     let signer = grants.signer()?;
     let opening = grants.opening(new.id.clone(), &client, &headers, false);
     let registered = db.write(async move |tx| {
@@ -94,6 +102,44 @@ async fn register(
     let (user, session) = registered.await?.ok_or_else(|| Problem::new(Reason::EmailTaken))?;
     let delivery = Delivery::of(&headers, body.refresh_token_in_body);
     Ok(grants.answer(&signer, StatusCode::CREATED, &user, &session, delivery, true)?)
+}
+
+/// The answer where addresses are verified first.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Pending)]
+struct PendingBody {
+    /// `verification_required`.
+    status: &'static str,
+}
+
+/// Makes an account that is closed until its address is verified. Who has one already is told so by mail; a stranger
+/// sees no difference, neither in the answer nor in what is done for it.
+async fn pending(
+    db: &Db,
+    verification: &Verification,
+    client: &Client,
+    new: NewUser,
+) -> Result<Response, Problem> {
+    let email = new.email.clone();
+    let welcome = verification.challenge(Purpose::VerifyEmail, mail::Kind::VerifyEmail, &email)?;
+    let known = verification.challenge(Purpose::ResetPassword, mail::Kind::AlreadyRegistered, &email)?;
+    let origin = Origin::request(Actor::Stranger, client);
+    let written = db.write(async move |tx| {
+        let over = verification::store::count(tx, &email, Request::Register).await?;
+        let made = store::create(tx, &new).await?.is_some();
+        let account = store::find_for_login(tx.connection(), &email).await?;
+        if !made && over.is_some() {
+            return Ok(());
+        }
+        let (kind, challenge) =
+            if made { (Kind::Registered, &welcome) } else { (Kind::PasswordResetRequested, &known) };
+        let subject = account.as_ref().map(|(user, _)| &user.id);
+        audit::store::record(tx, Event { kind, subject, session_id: None, origin: &origin }).await?;
+        challenge.issue(tx).await
+    });
+    written.await?;
+    let body = PendingBody { status: "verification_required" };
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
 
 /// Oneself.

@@ -132,6 +132,8 @@ pub struct Credential {
 pub struct NewUser {
     pub id: UserId,
     pub email: Email,
+    /// Whether it is known to be theirs.
+    pub email_verified: bool,
     pub name: Name,
     pub phone: Option<String>,
     /// PHC string.

@@ -21,6 +21,10 @@ pub enum Kind {
     RoleChanged,
     UserActivated,
     UserDeactivated,
+    EmailVerified,
+    PasswordChanged,
+    PasswordResetRequested,
+    PasswordReset,
 }
 
 impl Kind {
@@ -37,6 +41,10 @@ impl Kind {
             Self::RoleChanged => "role_changed",
             Self::UserActivated => "user_activated",
             Self::UserDeactivated => "user_deactivated",
+            Self::EmailVerified => "email_verified",
+            Self::PasswordChanged => "password_changed",
+            Self::PasswordResetRequested => "password_reset_requested",
+            Self::PasswordReset => "password_reset",
         }
     }
 

@@ -18,7 +18,7 @@ use crate::passwords::available_memory_kib;
 use crate::tokens::reload::{Reloader, Watch};
 use crate::tokens::{KeySet, Lifetimes, LiveKeys, NOTED_EVERY, oversize};
 use crate::web::{self, Connections};
-use crate::{log, router, sessions};
+use crate::{log, mail, router, sessions, verification};
 
 /// More threads than this only wait: hashing has its own, and a request needs little else.
 const MAX_WORKERS: usize = 4;
@@ -87,6 +87,10 @@ async fn serve(settings: Settings, env: Vec<(String, String)>, keys: KeySet, ids
         watch(begun.take().unwrap_or_else(|| Watch::start(watched.clone())), stop)
     });
     tasks.keep("lifetimes", move |stop| note_lifetimes(noted.clone(), stop));
+    let sender = mail::Sender::new(&settings, &ids, db.clone(), app.outbox.clone(), app.mails.clone());
+    // What could be wrong has been examined.
+    let sender = sender.map_err(|findings| anyhow!("{findings:?}"))?;
+    tasks.keep("mail", move |stop| sender.clone().run(stop));
     tasks.keep("sweep", move |stop| sweep(swept.clone(), stop));
     let version = env!("CARGO_PKG_VERSION");
     let internal_address = internal.local_addr().context("cannot tell the address")?;
@@ -154,7 +158,11 @@ async fn sweep((db, ids): (Db, Ids), mut stop: Stop) {
     let lease = Lease::new("sweep", SWEEP_TAKES, &ids);
     loop {
         let swept = async {
-            if lease.take(&db).await? { sessions::sweep(&db, ids.clock.now()).await } else { Ok(0) }
+            if !lease.take(&db).await? {
+                return Ok(0);
+            }
+            sweep_mail(&db).await?;
+            sessions::sweep(&db, ids.clock.now()).await
         };
         match swept.await {
             Ok(0) => {}
@@ -167,10 +175,21 @@ async fn sweep((db, ids): (Db, Ids), mut stop: Stop) {
     }
 }
 
+/// Rows that one transaction forgets.
+const STRETCH: i64 = 200;
+
+/// Forgets tokens, counts and messages that are of no use any more.
+async fn sweep_mail(db: &Db) -> Result<(), db::Error> {
+    while db.write(async |tx| verification::store::forget(tx, STRETCH).await).await? > 0 {}
+    while db.write(async |tx| mail::store::forget(tx, STRETCH).await).await? > 0 {}
+    Ok(())
+}
+
 /// The keys, and all that is wrong with them and with settings that fit each other and this machine badly.
 pub(super) fn examine(settings: &Settings, now: i64) -> (Option<KeySet>, Vec<Finding>) {
     let (keys, mut findings) = KeySet::load(settings, settings.tokens.overlap(), now);
     findings.extend(oversize(settings));
+    findings.extend(mail::examine(settings));
     findings.extend(memory_shortage(settings, available_memory_kib()));
     (keys, findings)
 }

@@ -4,6 +4,7 @@
 mod database;
 mod edit;
 mod finding;
+mod mail;
 mod reader;
 mod secret;
 mod sections;
@@ -17,11 +18,12 @@ pub use database::{Database, DatabaseUrl, PostgresUrl};
 pub use edit::{EditError, append_key, key_lines, lock_for_edit, remove_keys, replace_file, revoke_key};
 pub(crate) use edit::{belong_as, sync_folder};
 pub use finding::{Finding, Severity};
+pub use mail::{Mail, MailTransport, Smtp, SmtpTls};
 pub(crate) use secret::readable_by_others;
 pub use secret::{Secret, Secrets};
 pub use sections::{
-    Cookies, Cors, Hashing, Internal, Jwks, KeyLine, Log, LogFormat, MAX_HASH_MEMORY_KIB, MAX_HASH_PASSES,
-    Passwords, Roles, Server, Sessions, Tokens,
+    Accounts, Cookies, Cors, Hashing, Internal, Jwks, KeyLine, Log, LogFormat, MAX_HASH_MEMORY_KIB,
+    MAX_HASH_PASSES, Passwords, Roles, Server, Sessions, Tokens,
 };
 pub(crate) use sections::{LONGEST_KID, is_kid};
 pub(crate) use value::Seconds;
@@ -39,6 +41,8 @@ pub struct Settings {
     pub cors: Cors,
     pub database: Database,
     pub secrets: Secrets,
+    pub accounts: Accounts,
+    pub mail: Mail,
     pub tokens: Tokens,
     pub jwks: Jwks,
     pub sessions: Sessions,
@@ -111,6 +115,8 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
     let cors = sections::cors(reader);
     let database = database::database(reader, folder);
     let secrets = secret::secrets(reader, folder);
+    let mail = mail::mail(reader, folder, &server.public_url);
+    let accounts = sections::accounts(reader, &mail);
     let tokens = sections::tokens(reader);
     let jwks = sections::jwks(reader);
     let sessions = sections::sessions(reader, tokens.access_lifetime);
@@ -127,6 +133,8 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
         cors,
         database: database?,
         secrets: secrets?,
+        accounts,
+        mail,
         tokens,
         jwks,
         sessions,
@@ -147,6 +155,8 @@ impl Settings {
             ("internal", self.internal == other.internal),
             ("cors", self.cors == other.cors),
             ("secrets", self.secrets == other.secrets),
+            ("accounts", self.accounts == other.accounts),
+            ("mail", self.mail == other.mail),
             ("passwords", self.passwords == other.passwords),
             ("database", self.database == other.database),
             ("tokens", self.tokens == other.tokens),

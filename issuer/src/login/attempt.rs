@@ -13,11 +13,14 @@ pub enum Attempt {
     Proved(User, Credential),
     /// The password is right, and the account is closed.
     Inactive(User),
+    /// The password is right, and the address is still to be verified.
+    Unverified(User),
     /// No such account, or not its password. The account, if there is one, is for the audit only.
     Wrong(Option<User>),
 }
 
-/// Checks a password. No database connection is held while it is hashed.
+/// Checks a password; with `verified_only`, an account is closed until its address is verified. No database connection
+/// is held while it is hashed.
 ///
 /// # Errors
 /// 503 if too many passwords are being hashed; those of the database.
@@ -27,6 +30,7 @@ pub async fn attempt(
     entropy: &Entropy,
     email: &str,
     password: Password,
+    verified_only: bool,
 ) -> Result<Attempt, Problem> {
     let account = match Email::parse(email) {
         Ok(email) => accounts::store::find_for_login(db.reads(), &email).await?,
@@ -43,6 +47,9 @@ pub async fn attempt(
     }
     if !user.is_active {
         return Ok(Attempt::Inactive(user));
+    }
+    if verified_only && !user.email_verified {
+        return Ok(Attempt::Unverified(user));
     }
     if verification.outdated {
         // The login stands without it; the next one tries again.

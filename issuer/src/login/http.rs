@@ -52,7 +52,7 @@ struct LoginBody {
     (status = 401, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`invalid_credentials`: no such account, or not its password"),
     (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
-     description = "`account_inactive`, told only to who knows the password"),
+     description = "`account_inactive` `email_not_verified`, told only to who knows the password"),
 ))]
 async fn login(
     State(db): State<Db>,
@@ -68,7 +68,8 @@ async fn login(
     let email = check.field("email", given(!body.email.is_empty()));
     let password = check.field("password", given(!body.password.is_empty()));
     let (Some(()), Some(())) = (email, password) else { return Err(check.refusal()) };
-    match attempt(&db, &hasher, &grants.ids.entropy, &body.email, body.password).await? {
+    let verified_only = grants.rules.verified_only;
+    match attempt(&db, &hasher, &grants.ids.entropy, &body.email, body.password, verified_only).await? {
         Attempt::Proved(user, credential) => {
             let signer = grants.signer()?;
             let opening = grants.opening(user.id.clone(), &client, &headers, body.persist_session);
@@ -88,6 +89,7 @@ async fn login(
             Ok(grants.answer(&signer, StatusCode::OK, &user, &session, delivery, true)?)
         }
         Attempt::Inactive(user) => refuse(&db, &metrics, Word::inactive, Some(user.id), &client).await,
+        Attempt::Unverified(user) => refuse(&db, &metrics, Word::unverified, Some(user.id), &client).await,
         Attempt::Wrong(user) => refuse(&db, &metrics, Word::wrong, user.map(|user| user.id), &client).await,
     }
 }
@@ -102,6 +104,7 @@ async fn refuse(
 ) -> Result<Response, Problem> {
     let (kind, reason) = match word {
         Word::inactive => (Kind::LoginBlocked, Reason::AccountInactive),
+        Word::unverified => (Kind::LoginBlocked, Reason::EmailNotVerified),
         Word::wrong | Word::granted => (Kind::LoginFailed, Reason::InvalidCredentials),
     };
     let origin = Origin::request(audit::Actor::Stranger, client);

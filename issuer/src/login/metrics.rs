@@ -20,6 +20,7 @@ pub(super) enum Word {
     granted,
     wrong,
     inactive,
+    unverified,
 }
 
 impl Metrics {

@@ -1,10 +1,13 @@
-//! Passwords: what a good one is, and how one is hashed and checked. A password is never logged, never shown by
-//! `Debug`, and its memory is wiped when it is dropped.
+//! Passwords: what a good one is, how one is hashed and checked, changed and reset. A password is never logged, never
+//! shown by `Debug`, and its memory is wiped when it is dropped.
 
 mod argon2id;
+mod change;
 mod figures;
 mod hasher;
-mod http;
+pub mod http;
+mod new;
+mod reset;
 mod scheme;
 mod strength;
 
@@ -18,6 +21,7 @@ use zeroize::Zeroizing;
 pub use argon2id::{Cost, Unusable};
 pub use figures::Figures;
 pub use hasher::{HashError, Hasher, StoredHash, Verification, available_memory_kib};
+pub use new::NewPasswords;
 pub use strength::{Policy, WeakPassword, check_strength};
 
 /// A password as someone typed it.

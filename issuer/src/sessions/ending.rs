@@ -41,6 +41,23 @@ pub async fn end_all(
     tell(tx, owner, &ended, kind, origin, rules).await
 }
 
+/// Ends every session of a user but `kept`, and every login under way.
+///
+/// # Errors
+/// Those of the database.
+pub async fn end_others(
+    tx: &mut Tx<'_>,
+    owner: &UserId,
+    kept: &SessionId,
+    kind: Kind,
+    origin: &Origin,
+    rules: Rules,
+) -> Result<(), Error> {
+    crate::accounts::store::end_logins(tx, owner).await?;
+    let ended = store::revoke_others(tx, owner, kept).await?;
+    tell(tx, owner, &ended, kind, origin, rules).await
+}
+
 /// Ends what a user has above the number of sessions that they may have, the oldest first.
 ///
 /// # Errors

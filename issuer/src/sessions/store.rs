@@ -250,6 +250,29 @@ pub(super) async fn revoke_oldest(
     Ok(ended)
 }
 
+/// Ends every live session of a user but `kept`; answers which.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn revoke_others(
+    tx: &mut Tx<'_>,
+    owner: &UserId,
+    kept: &SessionId,
+) -> Result<Vec<SessionId>, Error> {
+    let now = tx.now();
+    let ended: Vec<SessionId> = sqlx::query_scalar(
+        "UPDATE sessions SET revoked_at = $3
+         WHERE user_id = $1 AND id <> $2 AND revoked_at IS NULL AND idle_expires_at > $3 AND expires_at > $3
+         RETURNING id",
+    )
+    .bind(owner.clone())
+    .bind(kept.clone())
+    .bind(now)
+    .fetch_all(tx.connection())
+    .await?;
+    Ok(ended)
+}
+
 /// The last of the next `most` sessions after `after`, in the order of their ids; `None` if there are not so many.
 ///
 /// # Errors

@@ -4,11 +4,13 @@
 mod bearer;
 mod client;
 mod cookies;
+mod form;
 mod json;
 mod layers;
 mod listen;
 mod metrics;
 mod origins;
+mod page;
 mod problem;
 mod reason;
 
@@ -17,11 +19,13 @@ use http::{Method, Uri};
 pub use bearer::bearer;
 pub use client::{Client, TrustedProxies};
 pub use cookies::{CookieRules, values as cookie_values};
+pub use form::Submission;
 pub use json::{JsonBody, JsonOrEmpty};
 pub use layers::{Limits, around, install_panic_hook};
 pub use listen::{Connections, ListenError, bind, serve};
 pub use metrics::Metrics;
 pub use origins::{Origins, is_browser};
+pub use page::{Field, Page};
 pub use problem::{Body as ProblemBody, Check, FieldError, Problem};
 pub use reason::Reason;
 

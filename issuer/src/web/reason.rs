@@ -12,21 +12,26 @@ pub enum Reason {
     BodyUnreadable,
     Busy,
     CrossSite,
+    EmailNotVerified,
     EmailTaken,
+    EmailTokenInvalid,
     Internal,
     InvalidCredentials,
     InvalidFields,
     InvalidJson,
+    MailOff,
     MethodNotAllowed,
     MissingHost,
     NotByApiKey,
     NotFound,
+    RateLimited,
     RefreshInvalid,
     RefreshReused,
     SessionExpired,
     SessionRevoked,
     Timeout,
     UnsupportedMediaType,
+    WrongPassword,
 }
 
 struct Text {
@@ -43,21 +48,26 @@ impl Reason {
         Self::BodyUnreadable,
         Self::Busy,
         Self::CrossSite,
+        Self::EmailNotVerified,
         Self::EmailTaken,
+        Self::EmailTokenInvalid,
         Self::Internal,
         Self::InvalidCredentials,
         Self::InvalidFields,
         Self::InvalidJson,
+        Self::MailOff,
         Self::MethodNotAllowed,
         Self::MissingHost,
         Self::NotByApiKey,
         Self::NotFound,
+        Self::RateLimited,
         Self::RefreshInvalid,
         Self::RefreshReused,
         Self::SessionExpired,
         Self::SessionRevoked,
         Self::Timeout,
         Self::UnsupportedMediaType,
+        Self::WrongPassword,
     ];
 
     const fn text(self) -> Text {
@@ -80,9 +90,19 @@ impl Reason {
             Self::BodyUnreadable => text(StatusCode::BAD_REQUEST, "body_unreadable", "The body ended early"),
             Self::Busy => text(StatusCode::SERVICE_UNAVAILABLE, "busy", "The service is busy; try again"),
             Self::CrossSite => text(StatusCode::FORBIDDEN, "cross_site", DENIED),
+            Self::EmailNotVerified => text(
+                StatusCode::FORBIDDEN,
+                "email_not_verified",
+                "Confirm your e-mail address first, by the link that was sent to it",
+            ),
             Self::EmailTaken => {
                 text(StatusCode::CONFLICT, "email_taken", "An account with this e-mail address exists")
             }
+            Self::EmailTokenInvalid => text(
+                StatusCode::BAD_REQUEST,
+                "email_token_invalid",
+                "This link is not good any more; ask for a new one",
+            ),
             Self::Internal => {
                 text(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The request could not be completed")
             }
@@ -93,6 +113,7 @@ impl Reason {
                 text(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", "Some fields are not valid")
             }
             Self::InvalidJson => text(StatusCode::BAD_REQUEST, "invalid_json", "The body is not valid JSON"),
+            Self::MailOff => text(StatusCode::NOT_IMPLEMENTED, "mail_off", "This service sends no e-mail"),
             Self::MethodNotAllowed => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not possible here")
             }
@@ -105,6 +126,9 @@ impl Reason {
                 text(StatusCode::FORBIDDEN, "not_by_api_key", "Log in to do this; an API key is not enough")
             }
             Self::NotFound => text(StatusCode::NOT_FOUND, "not_found", "There is nothing here"),
+            Self::RateLimited => {
+                text(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests; try again later")
+            }
             Self::RefreshInvalid => text(StatusCode::BAD_REQUEST, "refresh_invalid", AGAIN),
             Self::RefreshReused => text(StatusCode::BAD_REQUEST, "refresh_reused", AGAIN),
             Self::SessionExpired => text(StatusCode::BAD_REQUEST, "session_expired", AGAIN),
@@ -115,6 +139,9 @@ impl Reason {
                 "unsupported_media_type",
                 "Send the body as application/json",
             ),
+            Self::WrongPassword => {
+                text(StatusCode::FORBIDDEN, "wrong_password", "The current password is wrong")
+            }
         }
     }
 

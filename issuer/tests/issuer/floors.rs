@@ -4,7 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const TOP: [&str; 6] = ["app", "cli", "health", "metrics", "router", "main"];
-const ROOMS: [&str; 8] = ["access", "accounts", "audit", "feed", "login", "passwords", "sessions", "tokens"];
+const ROOMS: [&str; 10] = [
+    "access",
+    "accounts",
+    "audit",
+    "feed",
+    "login",
+    "mail",
+    "passwords",
+    "sessions",
+    "tokens",
+    "verification",
+];
 const WALLS: [&str; 7] = ["ambient", "config", "db", "jobs", "log", "secrets", "web"];
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {

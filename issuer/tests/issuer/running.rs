@@ -118,7 +118,7 @@ fn a_limit_on_file_sizes_is_a_503_and_does_not_kill() {
     let issuer = Running::start_as(Folder::on_a_file(), |serve| {
         let mut limited = Command::new("sh");
         limited
-            .args(["-c", "ulimit -f 400 && exec \"$0\" \"$@\""])
+            .args(["-c", "ulimit -f 2000 && exec \"$0\" \"$@\""])
             .arg(serve.get_program())
             .args(serve.get_args());
         let variables = serve.get_envs().filter_map(|(name, value)| Some((name, value?)));
