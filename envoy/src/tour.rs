@@ -4,6 +4,7 @@
 mod edge;
 mod existing;
 mod forgery;
+mod mailbox;
 mod operations;
 mod quotes;
 mod report;
@@ -22,6 +23,7 @@ use visitor::Visitor;
 
 const ADA: &str = "ada@example.com";
 const BOB: &str = "bob@example.com";
+const CAROL: &str = "carol@example.com";
 
 /// Short enough for a key to retire while one watches.
 const TIMES: Times = Times {
@@ -87,6 +89,7 @@ async fn walk(stack: &mut Stack) -> Report {
     report.check("existing clients: /auth", existing::auth(ada, ADA)).await;
     report.check("existing clients: /api/auth", existing::api_auth(ada, ADA)).await;
 
+    report.check("password reset by mail", mailbox::reset_by_mail(ada, CAROL, stack)).await;
     report.check("key rotation under load", operations::key_rotation(ada, ADA, stack, forger)).await;
     report
         .check("plugin config edited", async {

@@ -90,9 +90,11 @@ The platform is up. Try it in another terminal:
   curl -sN --max-time 2 "{edge}/ws/quotes?token=$TOKEN" -H 'connection: Upgrade' -H 'upgrade: websocket' -H 'sec-websocket-version: 13' -H 'sec-websocket-key: Y291bnRlcnNpZ24gdGljaw==' --output -
 
 The administrator is {ADMIN_EMAIL}; the password {known} {}.
+E-mail is not sent: each message is a file in {}.
 Envoy's admin page: http://localhost:{}. Ctrl-C stops everything.
 "#,
         admin.display(),
+        stack.state.mail().display(),
         stack.ports.admin,
     )
 }

@@ -14,15 +14,17 @@ use crate::config::{Roles, Served, Settings};
 use crate::db::{Db, Readiness};
 use crate::limits::Limits;
 use crate::login::{self, Logins};
+use crate::mail::{self, Outbox};
 use crate::metrics::{Live, Metrics};
 use crate::mfa::Mfa;
 use crate::oauth::OAuth;
-use crate::passwords::{BreachedList, Cost, HashError, Hasher, Policy};
+use crate::passwords::{BreachedList, Cost, HashError, Hasher, NewPasswords, Policy, Resets};
 use crate::secrets::Ring;
 use crate::sessions::grant::Grants;
 use crate::sessions::{self, Callers, RefreshCookie, Sessions};
 use crate::tokens::http::Published;
 use crate::tokens::{LiveKeys, Minter};
+use crate::verification::Verification;
 use crate::web::{self, CookieRules, Origins, TrustedProxies};
 
 /// Cheap to clone.
@@ -33,7 +35,7 @@ pub struct App {
     pub clock: Clock,
     pub ids: Ids,
     pub hasher: Hasher,
-    pub policy: Policy,
+    pub new_passwords: NewPasswords,
     pub keys: Arc<LiveKeys>,
     pub ring: Ring,
     pub grants: Grants,
@@ -41,6 +43,9 @@ pub struct App {
     pub origins: Origins,
     pub roles: Arc<Roles>,
     pub proxies: TrustedProxies,
+    pub outbox: Outbox,
+    pub verification: Verification,
+    pub mails: mail::Metrics,
     pub published: Published,
     pub served: Served,
     pub requests: web::Metrics,
@@ -48,6 +53,7 @@ pub struct App {
     pub mfa: Mfa,
     pub audit: audit::Metrics,
     pub registrations: Registrations,
+    pub resets: Resets,
     pub logins: Logins,
     pub sessions: Sessions,
     pub oauth: OAuth,
@@ -77,6 +83,13 @@ impl App {
         let ring = Ring::from(&settings.secrets);
         let limits = Limits::new(&settings.limits, ring.clone());
         let mfa = Mfa::new(&settings.mfa, ring.clone(), limits.clone(), ids.entropy.clone());
+        let outbox = Outbox::new(settings, ids.clone());
+        let verification = Verification::new(db.clone(), outbox.clone(), ids.clone());
+        let new_passwords = NewPasswords {
+            hasher: hasher.clone(),
+            policy: Policy::from(&settings.passwords),
+            entropy: ids.entropy.clone(),
+        };
         let grants = Grants {
             rules: sessions::Rules::from(settings),
             minter: Minter::new(settings, Arc::clone(&keys), ids.clone()),
@@ -88,6 +101,7 @@ impl App {
             },
             origins: origins.clone(),
             roles: Arc::clone(&roles),
+            outbox: outbox.clone(),
             ids: ids.clone(),
         };
         let callers = Callers {
@@ -96,9 +110,20 @@ impl App {
             verifier: Arc::new(verifier),
             clock: clock.clone(),
         };
-        let policy = Policy::from(&settings.passwords);
-        let registrations =
-            Registrations { db: db.clone(), hasher: hasher.clone(), policy, grants: grants.clone() };
+        let registrations = Registrations {
+            db: db.clone(),
+            passwords: new_passwords.clone(),
+            verification: verification.clone(),
+            grants: grants.clone(),
+        };
+        let resets = Resets {
+            db: db.clone(),
+            passwords: new_passwords.clone(),
+            verification: verification.clone(),
+            outbox: outbox.clone(),
+            limits: limits.clone(),
+            rules: grants.rules,
+        };
         let logins = Logins {
             db: db.clone(),
             hasher: hasher.clone(),
@@ -110,11 +135,13 @@ impl App {
         let sessions =
             Sessions { db: db.clone(), grants: grants.clone(), metrics: sessions::Metrics::default() };
         let (requests, audit) = (web::Metrics::default(), audit::Metrics::default());
+        let mails = mail::Metrics::default();
         let metrics = Metrics::new(|registry| {
             requests.register(registry);
             logins.metrics.register(registry);
             sessions.metrics.register(registry);
             audit.register(registry);
+            mails.register(registry);
             hasher.register(registry);
             db.register(registry);
             registry.register_collector(Box::new(Live {
@@ -126,15 +153,18 @@ impl App {
         });
         Ok(Self {
             oauth: OAuth::new(settings, &logins, &sessions, &callers),
-            compat: Compat::new(settings, &logins, &registrations, &sessions, &callers),
+            compat: Compat::new(settings, &logins, &registrations, &resets, &sessions, &callers),
             readiness: Readiness::new(db.clone(), &settings.database.url),
             published: Published::new(settings),
             proxies: TrustedProxies::new(&settings.server.trusted_proxies),
+            verification,
+            outbox,
+            mails,
             db,
             clock,
             ids,
             hasher,
-            policy,
+            new_passwords,
             keys,
             ring,
             grants,
@@ -147,6 +177,7 @@ impl App {
             mfa,
             audit,
             registrations,
+            resets,
             logins,
             sessions,
             metrics,

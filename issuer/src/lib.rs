@@ -3,9 +3,9 @@
 //! Three floors, and what stands on one knows only those below. On top, what is put together: [`cli`], [`app`],
 //! [`router`], and the pages of operators, [`health`] and [`metrics`]. Below, the rooms, one per capability, each with
 //! its rules in `mod.rs`, its SQL in `store.rs` and its routes in `http.rs`: [`accounts`], [`login`], [`mfa`], [`limits`],
-//! [`sessions`], [`tokens`], [`passwords`], [`access`], [`admin`], [`audit`], [`feed`], and the faces that other clients
-//! know, [`oauth`] and [`compat`]. Under them the walls: [`web`], [`db`], [`jobs`], [`secrets`], [`log`], [`config`], and
-//! [`ambient`], the one door to time and randomness.
+//! [`sessions`], [`tokens`], [`passwords`], [`verification`], [`mail`], [`access`], [`admin`], [`audit`], [`feed`], and
+//! the faces that other clients know, [`oauth`] and [`compat`]. Under them the walls: [`web`], [`db`], [`jobs`],
+//! [`secrets`], [`log`], [`config`], and [`ambient`], the one door to time and randomness.
 #![cfg_attr(
     not(test),
     deny(
@@ -34,6 +34,7 @@ pub mod jobs;
 pub mod limits;
 pub mod log;
 pub mod login;
+pub mod mail;
 pub mod metrics;
 pub mod mfa;
 pub mod oauth;
@@ -42,4 +43,5 @@ pub mod router;
 pub mod secrets;
 pub mod sessions;
 pub mod tokens;
+pub mod verification;
 pub mod web;

@@ -15,7 +15,10 @@ use crate::app::App;
 use crate::compat::http::{API_DOCS_PATH, API_OPENAPI_PATH};
 use crate::config::Served;
 use crate::web::{self, Limits};
-use crate::{access, accounts, admin, audit, compat, health, login, mfa, oauth, sessions, tokens};
+use crate::{
+    access, accounts, admin, audit, compat, health, login, mfa, oauth, passwords, sessions, tokens,
+    verification,
+};
 
 /// What clients and our own machines may call.
 const API: Limits = Limits { body: 64 * 1024, deadline: Duration::from_secs(20) };
@@ -40,6 +43,8 @@ fn public_api(served: Served) -> OpenApiRouter<App> {
             .merge(accounts::http::routes())
             .merge(login::http::routes())
             .merge(mfa::http::routes())
+            .merge(verification::http::routes())
+            .merge(passwords::http::routes())
             .merge(sessions::http::routes())
             .merge(access::http::routes())
             .merge(audit::http::routes())

@@ -96,6 +96,11 @@ impl State {
         self.root.join("issuer/admin.password")
     }
 
+    /// Where the issuer's messages are, a file each.
+    pub fn mail(&self) -> PathBuf {
+        self.root.join("issuer/mail")
+    }
+
     /// Forgets everything.
     pub fn empty(&self) -> Result<()> {
         for folder in FOLDERS.map(|folder| self.root.join(folder)).iter().filter(|folder| folder.exists()) {

@@ -8,20 +8,20 @@ use axum::response::{AppendHeaders, IntoResponse as _, Response};
 use countersign_claims::Reject;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, StatusCode};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::standing::{self, LastAdmin, Outcome};
-use super::{Applicant, Name, Registered, Registrations, UserBody, parse_phone, store};
-use crate::audit::{Actor, Kind, Origin};
+use super::{Applicant, Name, Registered, Registration, Registrations, UserBody, parse_phone, store};
+use crate::audit::{Actor, Origin};
 use crate::config::Roles;
 use crate::db::Db;
-use crate::limits::{self, Limits};
-use crate::mfa::{Code, Mfa};
-use crate::passwords::{Hasher, Password, StoredHash};
-use crate::sessions::grant::{Delivery, Grants, TokenBody};
+use crate::login::Logins;
+use crate::mfa::Code;
+use crate::passwords::Password;
+use crate::sessions::grant::{Delivery, TokenBody};
 use crate::sessions::{Caller, Callers};
 use crate::web::{Check, Client, JsonBody, Problem, Reason, TrustedProxies};
 
@@ -30,10 +30,7 @@ where
     S: Clone + Send + Sync + 'static,
     Db: FromRef<S>,
     Registrations: FromRef<S>,
-    Hasher: FromRef<S>,
-    Grants: FromRef<S>,
-    Limits: FromRef<S>,
-    Mfa: FromRef<S>,
+    Logins: FromRef<S>,
     Callers: FromRef<S>,
     Arc<Roles>: FromRef<S>,
     TrustedProxies: FromRef<S>,
@@ -62,8 +59,12 @@ struct RegisterBody {
 }
 
 /// Make an account and log in.
+///
+/// Where addresses are verified first, the account is closed until its address is, and the answer is the same whether
+/// there was an account with this address or not: what there is to say is in the message that is sent to it.
 #[utoipa::path(post, path = "/v1/auth/register", tag = "accounts", request_body = RegisterBody, responses(
     (status = 201, body = TokenBody, description = "The account, and tokens for it"),
+    (status = 202, body = PendingBody, description = "Verify the address first: a link was sent to it"),
     (status = 409, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`email_taken`"),
 ))]
@@ -75,9 +76,26 @@ async fn register(
 ) -> Result<Response, Problem> {
     let RegisterBody { email, password, name, phone, refresh_token_in_body } = body;
     let applicant = Applicant { email, password, name, phone };
-    let Registered { signer, user, session } = registrations.register(applicant, &client, &headers).await?;
-    let delivery = Delivery::of(&headers, refresh_token_in_body);
-    Ok(registrations.grants.answer(&signer, StatusCode::CREATED, &user, &session, delivery, true)?)
+    match registrations.register(applicant, &client, &headers).await? {
+        Registration::Done(registered) => {
+            let Registered { signer, user, session } = *registered;
+            let delivery = Delivery::of(&headers, refresh_token_in_body);
+            let grants = &registrations.grants;
+            Ok(grants.answer(&signer, StatusCode::CREATED, &user, &session, delivery, true)?)
+        }
+        Registration::Pending => {
+            let body = PendingBody { status: "verification_required" };
+            Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+        }
+    }
+}
+
+/// The answer where addresses are verified first.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Pending)]
+struct PendingBody {
+    /// `verification_required`.
+    status: &'static str,
 }
 
 /// Oneself.
@@ -151,13 +169,8 @@ struct DeletionBody {
     (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`rate_limited`: too many failures; `Retry-After` tells the seconds to wait"),
 ))]
-#[expect(clippy::too_many_arguments, reason = "extractors: what it takes to be sure that it is the owner")]
 async fn delete_me(
-    State(db): State<Db>,
-    State(hasher): State<Hasher>,
-    State(grants): State<Grants>,
-    State(limits): State<Limits>,
-    State(mfa): State<Mfa>,
+    State(logins): State<Logins>,
     caller: Caller,
     client: Client,
     JsonBody(body): JsonBody<DeletionBody>,
@@ -171,27 +184,12 @@ async fn delete_me(
         (true, None | Some("")) => return Err(Problem::invalid_field("code", "is required")),
         (true, Some(code)) => Some(Code::parse(code)?),
     };
-    let gone = || Problem::from(Reject::Revoked);
-    let limited = |seconds| Problem::new(Reason::RateLimited).retry_after(seconds);
+    let Some(credential) = logins.confirm(&user, body.password, &client).await? else {
+        return Err(Problem::invalid_field("password", "is not the password of this account"));
+    };
     let origin = Origin::request(Actor::User(user.id.clone()), &client);
-    let counted = limits.password(&user.email, client.ip);
-    let now = grants.ids.clock.now();
-    if let Some(wait) = limits::store::locked_for(db.reads(), &counted.account, now).await? {
-        return Err(limited(wait));
-    }
-    let found = store::find_with_credential(db.reads(), &user.id).await?;
-    let (_, credential) = found.ok_or_else(gone)?;
-    let stored = StoredHash { user_id: user.id.to_string(), phc: credential.password_hash };
-    if !hasher.verify(body.password, Some(stored)).await?.matches {
-        let failed = db.write(async move |tx| {
-            limits::failed(tx, &counted, Kind::LoginFailed, Some(&user.id), &origin).await
-        });
-        return Err(match failed.await? {
-            Some(wait) => limited(wait),
-            None => Problem::invalid_field("password", "is not the password of this account"),
-        });
-    }
-    let counted = limits.code(&user.id, client.ip);
+    let counted = logins.limits.code(&user.id, client.ip);
+    let Logins { db, grants, mfa, .. } = logins;
     let (id, rules) = (user.id, grants.rules);
     let deleted = db.write(async move |tx| {
         // Ahead of the account's row, as whoever else may take an administrator away.
@@ -213,6 +211,6 @@ async fn delete_me(
             Ok((StatusCode::NO_CONTENT, AppendHeaders([(SET_COOKIE, cookie)])).into_response())
         }
         Outcome::Refused => Err(Problem::new(Reason::LastAdmin)),
-        Outcome::Unknown => Err(gone()),
+        Outcome::Unknown => Err(Reject::Revoked.into()),
     }
 }

@@ -18,7 +18,7 @@ use crate::ambient::UnixTime;
 use crate::config::Roles;
 
 pub use name::{InvalidName, InvalidUsername, Name, Username, is_invisible};
-pub use registration::{Applicant, Registered, Registrations};
+pub use registration::{Applicant, Registered, Registration, Registrations};
 
 /// Names an account for good. Ours are UUIDs; an imported account keeps the id that other systems know it by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, sqlx::Type)]
@@ -166,6 +166,8 @@ pub struct Credential {
 pub struct NewUser {
     pub id: UserId,
     pub email: Email,
+    /// Whether it is known to be theirs.
+    pub email_verified: bool,
     pub name: Name,
     pub phone: Option<String>,
     /// PHC string.

@@ -4,6 +4,7 @@
 use super::{User, UserId, store};
 use crate::audit::{self, Event, Kind, Origin};
 use crate::db::{Error, Tx};
+use crate::mail::{self, Letter};
 use crate::sessions::{Rules, ending};
 
 /// What is to be different; `None` stays as it is.
@@ -66,7 +67,8 @@ pub async fn change(
     Ok(Outcome::Done(user))
 }
 
-/// Gives an account a new password and ends its sessions; `None` if there is no such account.
+/// Gives an account a new password, tells its owner so by `notice`, and ends its sessions; `None` if there is no such
+/// account.
 ///
 /// # Errors
 /// Those of the database.
@@ -74,12 +76,16 @@ pub async fn set_password(
     tx: &mut Tx<'_>,
     id: &UserId,
     password_hash: &str,
+    notice: Option<&Letter>,
     origin: &Origin,
     rules: Rules,
 ) -> Result<Option<User>, Error> {
     let Some(user) = store::set_password(tx, id, password_hash).await? else { return Ok(None) };
     note(tx, Kind::PasswordChanged, id, origin).await?;
     ending::end_all(tx, id, Kind::SessionEnded, origin, rules).await?;
+    if let Some(notice) = notice {
+        mail::store::post(tx, notice).await?;
+    }
     Ok(Some(user))
 }
 

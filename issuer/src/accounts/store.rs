@@ -72,7 +72,7 @@ pub async fn create(tx: &mut Tx<'_>, new: &NewUser) -> Result<Option<User>, Erro
     let rows: Vec<Row> = sqlx::query_as(concat!(
         "INSERT INTO users (id, email, email_verified, name, phone, password_hash, roles, is_active, created_at,
                             updated_at)
-         VALUES ($1, $2, 0, $3, $4, $5, $6, 1, $7, $7)
+         VALUES ($1, $2, $8, $3, $4, $5, $6, 1, $7, $7)
          ON CONFLICT (email) DO NOTHING
          RETURNING ",
         user_columns!()
@@ -84,6 +84,7 @@ pub async fn create(tx: &mut Tx<'_>, new: &NewUser) -> Result<Option<User>, Erro
     .bind(new.password_hash.clone())
     .bind(new.roles.join(" "))
     .bind(now)
+    .bind(i64::from(new.email_verified))
     .fetch_all(tx.connection())
     .await?;
     Ok(rows.into_iter().next().map(User::from))
@@ -143,9 +144,7 @@ pub async fn find_with_credential<'e>(
     .bind(id.clone())
     .fetch_optional(source)
     .await?;
-    Ok(row.map(|CredentialRow { user, password_hash, login_epoch }| {
-        (user.into(), Credential { password_hash, epoch: login_epoch })
-    }))
+    Ok(row.map(<(User, Credential)>::from))
 }
 
 /// The account with this id.
@@ -351,4 +350,68 @@ pub async fn rehash(tx: &mut Tx<'_>, id: &UserId, old: &str, new: &str) -> Resul
         .execute(tx.connection())
         .await?;
     Ok(())
+}
+
+/// Replaces the password that `old` was read with, unless it has been replaced or its logins were ended since; false if
+/// so.
+///
+/// # Errors
+/// Those of the database.
+pub async fn change_password(
+    tx: &mut Tx<'_>,
+    id: &UserId,
+    old: &Credential,
+    new_hash: &str,
+) -> Result<bool, Error> {
+    let now = tx.now();
+    let done = sqlx::query(
+        "UPDATE users SET password_hash = $4, login_epoch = login_epoch + 1, updated_at = $5
+         WHERE id = $1 AND password_hash = $2 AND login_epoch = $3 AND is_active = 1",
+    )
+    .bind(id.clone())
+    .bind(old.password_hash.clone())
+    .bind(old.epoch)
+    .bind(new_hash.to_owned())
+    .bind(now)
+    .execute(tx.connection())
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Gives the open account with this address another password, for someone who reads what is sent there; `None` if there
+/// is none.
+///
+/// # Errors
+/// Those of the database.
+pub async fn reset_password(tx: &mut Tx<'_>, email: &Email, new_hash: &str) -> Result<Option<User>, Error> {
+    let now = tx.now();
+    let rows: Vec<Row> = sqlx::query_as(concat!(
+        "UPDATE users SET password_hash = $2, login_epoch = login_epoch + 1, updated_at = $3
+         WHERE email = $1 AND is_active = 1 RETURNING ",
+        user_columns!()
+    ))
+    .bind(email.as_str().to_owned())
+    .bind(new_hash.to_owned())
+    .bind(now)
+    .fetch_all(tx.connection())
+    .await?;
+    Ok(rows.into_iter().next().map(User::from))
+}
+
+/// Notes that this address is its owner's; `None` if it has no open account, or if that was known.
+///
+/// # Errors
+/// Those of the database.
+pub async fn verify_email(tx: &mut Tx<'_>, email: &Email) -> Result<Option<User>, Error> {
+    let now = tx.now();
+    let rows: Vec<Row> = sqlx::query_as(concat!(
+        "UPDATE users SET email_verified = 1, updated_at = $2
+         WHERE email = $1 AND is_active = 1 AND email_verified = 0 RETURNING ",
+        user_columns!()
+    ))
+    .bind(email.as_str().to_owned())
+    .bind(now)
+    .fetch_all(tx.connection())
+    .await?;
+    Ok(rows.into_iter().next().map(User::from))
 }

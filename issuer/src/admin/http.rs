@@ -14,12 +14,13 @@ use utoipa_axum::routes;
 
 use super::{Admin, events};
 use crate::accounts::standing::{self, Change, LastAdmin, Outcome};
-use crate::accounts::{Email, Name, User, UserBody, UserId, store};
+use crate::accounts::{Email, User, UserBody, UserId, store};
 use crate::config::Roles;
 use crate::db::Db;
 use crate::limits::Limits;
+use crate::mail::{self, Outbox};
 use crate::mfa;
-use crate::passwords::{Hasher, Password, Policy};
+use crate::passwords::{NewPasswords, Password};
 use crate::secrets::Ring;
 use crate::sessions::Callers;
 use crate::sessions::grant::Grants;
@@ -30,8 +31,8 @@ where
     S: Clone + Send + Sync + 'static,
     Db: FromRef<S>,
     Ring: FromRef<S>,
-    Hasher: FromRef<S>,
-    Policy: FromRef<S>,
+    NewPasswords: FromRef<S>,
+    Outbox: FromRef<S>,
     Grants: FromRef<S>,
     Limits: FromRef<S>,
     Callers: FromRef<S>,
@@ -224,23 +225,22 @@ struct PasswordBody {
 )]
 async fn set_password(
     State(db): State<Db>,
-    State(hasher): State<Hasher>,
-    State(policy): State<Policy>,
+    State(passwords): State<NewPasswords>,
     State(grants): State<Grants>,
+    State(outbox): State<Outbox>,
     Admin { origin }: Admin,
     Account(id): Account,
     JsonBody(body): JsonBody<PasswordBody>,
 ) -> Result<StatusCode, Problem> {
     let user = store::find(db.reads(), &id).await?.ok_or_else(none)?;
-    let weak = |weak| Problem::invalid_field("password", weak);
-    body.password.check_length(policy).map_err(weak)?;
+    let long_enough = passwords.check_length(&body.password);
+    long_enough.map_err(|weak| Problem::invalid_field("password", weak))?;
+    let password_hash = passwords.hash_for(&user, body.password).await?;
     let email = Email::parse(&user.email).map_err(|error| Problem::internal(&error))?;
-    let name = Name::parse(&user.name).map_err(|error| Problem::internal(&error))?;
-    let strength = hasher.check_strength(policy, body.password.clone(), email, name);
-    strength.await?.map_err(weak)?;
-    let password_hash = hasher.hash(body.password, grants.ids.entropy.bytes()).await?;
-    let rules = grants.rules;
-    let set = db.write(async move |tx| standing::set_password(tx, &id, &password_hash, &origin, rules).await);
+    let (notice, rules) = (outbox.notice(mail::Kind::PasswordChanged, email), grants.rules);
+    let set = db.write(async move |tx| {
+        standing::set_password(tx, &id, &password_hash, notice.as_ref(), &origin, rules).await
+    });
     set.await?.map(|_| StatusCode::NO_CONTENT).ok_or_else(none)
 }
 

@@ -44,6 +44,9 @@ pub enum Kind {
     AccountUnlocked,
     /// So many at once that there is no event for each.
     UsersImported,
+    EmailVerified,
+    PasswordResetRequested,
+    PasswordReset,
 }
 
 impl Kind {
@@ -54,12 +57,23 @@ impl Kind {
         Self::LoginBlocked,
         Self::Logout,
         Self::SessionEnded,
+        Self::SessionNewDevice,
         Self::RefreshReused,
         Self::PasswordChanged,
         Self::RoleChanged,
         Self::UserActivated,
         Self::UserDeactivated,
         Self::UserDeleted,
+        Self::MfaEnabled,
+        Self::MfaDisabled,
+        Self::MfaFailed,
+        Self::BackupCodeUsed,
+        Self::AccountLocked,
+        Self::AccountUnlocked,
+        Self::UsersImported,
+        Self::EmailVerified,
+        Self::PasswordResetRequested,
+        Self::PasswordReset,
     ];
 
     /// The kind that is stored as `text`.
@@ -90,6 +104,9 @@ impl Kind {
             Self::AccountLocked => "account_locked",
             Self::AccountUnlocked => "account_unlocked",
             Self::UsersImported => "users_imported",
+            Self::EmailVerified => "email_verified",
+            Self::PasswordResetRequested => "password_reset_requested",
+            Self::PasswordReset => "password_reset",
         }
     }
 
@@ -244,6 +261,13 @@ mod tests {
             assert_eq!(Kind::parse(kind.as_str()), Some(*kind));
         }
         assert_eq!(Kind::parse("logi"), None);
+    }
+
+    #[test]
+    fn no_kind_is_left_out_of_the_list() {
+        let listed: Vec<isize> = Kind::ALL.iter().map(|kind| *kind as isize).collect();
+        let last = Kind::PasswordReset as isize;
+        assert_eq!(listed, (0..=last).collect::<Vec<_>>());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::passwords::{BreachedError, BreachedList, available_memory_kib};
 use crate::tokens::reload::{Reloader, Watch};
 use crate::tokens::{KeySet, Lifetimes, LiveKeys, NOTED_EVERY, oversize};
 use crate::web::{self, Connections};
-use crate::{audit, limits, log, login, router, sessions};
+use crate::{audit, limits, log, login, mail, router, sessions, verification};
 
 /// More threads than this only wait: hashing has its own, and a request needs little else.
 const MAX_WORKERS: usize = 4;
@@ -101,6 +101,10 @@ async fn serve(settings: Settings, env: Vec<(String, String)>, keys: KeySet, ids
     });
     tasks.keep("lifetimes", move |stop| note_lifetimes(noted.clone(), stop));
     tasks.keep("audit", move |stop| seal(sealed.clone(), stop));
+    let sender = mail::Sender::new(&settings, &ids, db.clone(), app.outbox.clone(), app.mails.clone());
+    // What could be wrong has been examined.
+    let sender = sender.map_err(|findings| anyhow!("{findings:?}"))?;
+    tasks.keep("mail", move |stop| sender.clone().run(stop));
     tasks.keep("sweep", move |stop| sweep(swept.clone(), stop));
     let version = env!("CARGO_PKG_VERSION");
     let internal_address = internal.local_addr().context("cannot tell the address")?;
@@ -230,6 +234,8 @@ async fn sweep_once(app: &App, retention: Option<i64>, lease: &Lease) -> Result<
     let forgotten = sessions::sweep(&app.db, app.clock.now()).await?;
     login::sweep(&app.db).await?;
     limits::sweep(&app.db).await?;
+    verification::sweep(&app.db).await?;
+    mail::sweep(&app.db).await?;
     let resealed = app.mfa.reseal(&app.db).await?;
     if resealed > 0 {
         let hint = "second factors are sealed with the current secret";
@@ -242,6 +248,7 @@ async fn sweep_once(app: &App, retention: Option<i64>, lease: &Lease) -> Result<
 pub(super) fn examine(settings: &Settings, now: i64) -> (Option<KeySet>, Vec<Finding>) {
     let (keys, mut findings) = KeySet::load(settings, settings.overlap(), now);
     findings.extend(oversize(settings));
+    findings.extend(mail::examine(settings));
     findings.extend(memory_shortage(settings, available_memory_kib()));
     let breached = BreachedList::configured(&settings.passwords).err();
     findings.extend(breached.map(|error| breached_finding(settings, &error)));

@@ -18,6 +18,7 @@ use crate::audit::{self, Event, Kind, Origin};
 use crate::config::Settings;
 use crate::db::Db;
 use crate::limits::Limits;
+use crate::mail::{self, Outbox};
 use crate::mfa;
 use crate::passwords::{BreachedList, Cost, Hasher, Password, Policy};
 use crate::secrets::Ring;
@@ -204,7 +205,9 @@ async fn create(
 ) -> anyhow::Result<()> {
     let password_hash = new_hash(settings, password, &email, &name).await?;
     let id = UserId::new(Ids::system().uuid());
-    let new = NewUser { id, email: email.clone(), name, phone: None, password_hash, roles };
+    // The operator vouches for the address.
+    let new =
+        NewUser { id, email: email.clone(), email_verified: true, name, phone: None, password_hash, roles };
     let created = with_db(settings, async |db| {
         let create = db.write(async move |tx| {
             let created = store::create(tx, &new).await?;
@@ -319,14 +322,15 @@ fn set_active(settings: &Settings, email: &str, active: bool, last: LastAdmin) -
 }
 
 async fn set_password(settings: &Settings, email: &str, piped: bool) -> anyhow::Result<()> {
-    let rules = Rules::from(settings);
+    let (rules, outbox) = (Rules::from(settings), Outbox::new(settings, Ids::system()));
     let user = with_db(settings, async move |db| {
         let user = find(db, email).await?;
         let (address, name) = (Email::parse(&user.email)?, Name::parse(&user.name)?);
         let password_hash = new_hash(settings, given_password(piped)?, &address, &name).await?;
-        let id = user.id;
+        let (id, notice) = (user.id, outbox.notice(mail::Kind::PasswordChanged, address));
         let work = db.write(async move |tx| {
-            standing::set_password(tx, &id, &password_hash, &Origin::command(), rules).await
+            let origin = Origin::command();
+            standing::set_password(tx, &id, &password_hash, notice.as_ref(), &origin, rules).await
         });
         work.await?.with_context(|| format!("there is no account with {email}"))
     });

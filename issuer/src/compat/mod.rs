@@ -11,6 +11,7 @@ pub mod http;
 use crate::accounts::Registrations;
 use crate::config::Settings;
 use crate::login::Logins;
+use crate::passwords::Resets;
 use crate::sessions::grant::Grants;
 use crate::sessions::{Callers, RefreshCookie, Sessions};
 
@@ -27,6 +28,7 @@ pub struct Compat {
 struct ApiAuth {
     logins: Logins,
     registrations: Registrations,
+    resets: Resets,
     sessions: Sessions,
     callers: Callers,
 }
@@ -36,6 +38,7 @@ impl Compat {
         settings: &Settings,
         logins: &Logins,
         registrations: &Registrations,
+        resets: &Resets,
         sessions: &Sessions,
         callers: &Callers,
     ) -> Self {
@@ -50,6 +53,7 @@ impl Compat {
             auth: with(logins.grants.without_refresh(groups.auth.access_lifetime)),
             api_auth: ApiAuth {
                 registrations: Registrations { grants: grants.clone(), ..registrations.clone() },
+                resets: resets.clone(),
                 sessions: Sessions { grants: grants.clone(), ..sessions.clone() },
                 logins: with(grants),
                 callers: callers.clone(),

@@ -6,6 +6,7 @@ mod database;
 mod edit;
 mod finding;
 mod limits;
+mod mail;
 mod reader;
 mod roles;
 mod secret;
@@ -22,11 +23,12 @@ pub use edit::{EditError, append_key, key_lines, lock_for_edit, remove_keys, rep
 pub(crate) use edit::{belong_as, sync_folder};
 pub use finding::{Finding, Severity};
 pub use limits::{Limits, Mfa};
+pub use mail::{Mail, MailTransport, Smtp, SmtpTls};
 pub use roles::Roles;
 pub(crate) use secret::readable_by_others;
 pub use secret::{Secret, Secrets};
 pub use sections::{
-    Audit, Cookies, Cors, Hashing, Internal, Jwks, KeyLine, Log, LogFormat, MAX_HASH_MEMORY_KIB,
+    Accounts, Audit, Cookies, Cors, Hashing, Internal, Jwks, KeyLine, Log, LogFormat, MAX_HASH_MEMORY_KIB,
     MAX_HASH_PASSES, Passwords, Server, Sessions, Tokens,
 };
 pub(crate) use sections::{LONGEST_KID, is_kid};
@@ -45,6 +47,8 @@ pub struct Settings {
     pub cors: Cors,
     pub database: Database,
     pub secrets: Secrets,
+    pub accounts: Accounts,
+    pub mail: Mail,
     pub tokens: Tokens,
     pub jwks: Jwks,
     pub sessions: Sessions,
@@ -122,6 +126,8 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
     let cors = sections::cors(reader);
     let database = database::database(reader, folder);
     let secrets = secret::secrets(reader, folder);
+    let mail = mail::mail(reader, folder, &server.public_url);
+    let accounts = sections::accounts(reader, &mail);
     let tokens = sections::tokens(reader);
     let jwks = sections::jwks(reader);
     let sessions = sections::sessions(reader, tokens.access_lifetime);
@@ -143,6 +149,8 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
         cors,
         database: database?,
         secrets: secrets?,
+        accounts,
+        mail,
         tokens,
         jwks,
         sessions,
@@ -175,6 +183,8 @@ impl Settings {
             ("internal", self.internal == other.internal),
             ("cors", self.cors == other.cors),
             ("secrets", self.secrets == other.secrets),
+            ("accounts", self.accounts == other.accounts),
+            ("mail", self.mail == other.mail),
             ("passwords", self.passwords == other.passwords),
             ("database", self.database == other.database),
             ("tokens", self.tokens == other.tokens),

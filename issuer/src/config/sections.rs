@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use countersign_claims::Alg;
 
+use super::mail::{Mail, MailTransport};
 use super::reader::{Reader, Section};
 use super::secret::{Secret, secret_files};
 use super::value::{Instant, Network, Origin, PublicUrl, Seconds, Setting as _};
@@ -143,6 +144,23 @@ pub(super) fn cookies(reader: &mut Reader) -> Cookies {
     let cookies = Cookies { secure: section.or("secure", true) };
     section.finish();
     cookies
+}
+
+/// Who may have an account, and log in to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accounts {
+    /// Whether nobody logs in before they have shown that they read what is sent to their address.
+    pub verify_email: bool,
+}
+
+pub(super) fn accounts(reader: &mut Reader, mail: &Mail) -> Accounts {
+    let mut section = reader.section("accounts");
+    let accounts = Accounts { verify_email: section.or("verify_email", false) };
+    if accounts.verify_email && mail.transport == MailTransport::Off {
+        section.error("verify_email", "needs mail: set mail.transport, or nobody could ever log in");
+    }
+    section.finish();
+    accounts
 }
 
 /// What a new password must be; one that is checked may be older than the policy.

@@ -41,7 +41,9 @@ fn without_a_word_the_defaults_hold() {
     assert_eq!((failures_per_account, failures_per_address), (10, 50));
     assert_eq!((window, first_delay, longest_delay), (900, 30, 900));
     assert_eq!(settings.mfa.issuer, "Countersign");
-    assert!(settings.cookies.secure);
+    assert!(settings.cookies.secure && !settings.accounts.verify_email);
+    assert_eq!(settings.mail.transport, MailTransport::Off);
+    assert_eq!(settings.mail.service_name, "localhost");
     assert!(settings.roles.knows("user") && settings.roles.knows("admin"));
 }
 
@@ -113,6 +115,37 @@ fn what_is_wrong_is_told_with_file_key_and_reason() {
             "[hashing]\nqueue = -1",
             "hashing.queue: expected a whole number from 0 to 4294967295, found integer",
         ),
+        (
+            "[accounts]\nverify_email = true",
+            "accounts.verify_email: needs mail: set mail.transport, or nobody could ever log in",
+        ),
+        ("[mail]\nnew_device = true", "mail.new_device: needs mail: set mail.transport"),
+        ("[mail]\ntransport = \"pigeon\"", "mail.transport: expected \"off\", \"file\" or \"smtp\""),
+        (
+            "[mail]\ntransport = \"file\"",
+            "mail.from: is required to send mail: the address that it comes from",
+        ),
+        (
+            "[mail]\nfrom = \"Example <no-reply>\"",
+            "mail.from: expected an address, such as \"Example <no-reply@example.com>\"",
+        ),
+        (
+            "[mail]\ntransport = \"smtp\"\nfrom = \"a@b.example\"",
+            "mail.host: is required for smtp: the name of the server that takes the mail",
+        ),
+        (
+            "[mail]\ntransport = \"smtp\"\nfrom = \"a@b.example\"\nhost = \"smtp.b.example\"\ntls = \"none\"",
+            "mail.tls: \"none\" is for a server on this machine; mail holds links that nobody else may read",
+        ),
+        (
+            "[mail]\ntransport = \"smtp\"\nfrom = \"a@b.example\"\nhost = \"localhost\"\nport = 70000",
+            "mail.port: expected 1 to 65535",
+        ),
+        (
+            "[mail]\ntransport = \"smtp\"\nfrom = \"a@b.example\"\nhost = \"localhost\"\nusername = \"a\"",
+            "mail.password_file: is required beside mail.username",
+        ),
+        ("[mail]\ntls = \"ssl\"", "mail.tls: expected \"starttls\", \"implicit\" or \"none\""),
         ("[log]\nformat = \"xml\"", "log.format: expected \"auto\", \"text\" or \"json\""),
         (
             "[serve]\nonly = [\"auth\", \"all\"]",
@@ -153,6 +186,20 @@ fn what_is_wrong_is_told_with_file_key_and_reason() {
     for (text, expected) in cases {
         assert_eq!(finding(text, &[]), format!("{file}: {expected}"), "{text}");
     }
+}
+
+#[test]
+fn each_way_to_a_mail_server_has_its_port() {
+    let port = |tls: &str| {
+        let text = format!(
+            "[mail]\ntransport = \"smtp\"\nfrom = \"a@b.example\"\nhost = \"localhost\"\ntls = \"{tls}\""
+        );
+        match settings(&text, &[]).mail.transport {
+            MailTransport::Smtp { server, .. } => server.port,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(["starttls", "implicit", "none"].map(port), [587, 465, 25]);
 }
 
 #[test]

@@ -64,6 +64,21 @@ impl Limits {
         let counters: Vec<Counter> = std::iter::once(password).chain(code).collect();
         forgive(tx, &counters, &user.id, &origin.by_issuer()).await.map(drop)
     }
+
+    /// Forgets which passwords failed for an account, because it has another one now. Codes stay counted: who reads
+    /// someone's mail has not got their second factor.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn password_replaced(
+        &self,
+        tx: &mut Tx<'_>,
+        user: &User,
+        origin: &Origin,
+    ) -> Result<(), Error> {
+        let counters = [self.of_password(&user.email)];
+        forgive(tx, &counters, &user.id, &origin.by_issuer()).await.map(drop)
+    }
 }
 
 async fn forgive(

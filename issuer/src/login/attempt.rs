@@ -18,15 +18,24 @@ pub enum Attempt {
     },
     /// The password is right, and the account is closed.
     Inactive(User),
+    /// The password is right, and the address is still to be verified.
+    Unverified(User),
     /// No such account, or not its password. The account, if there is one, is for the audit only.
     Wrong(Option<User>),
 }
 
-/// Checks a password. No database connection is held while it is hashed.
+/// Checks a password; with `verified_only`, an account is closed until its address is verified. No database connection
+/// is held while it is hashed.
 ///
 /// # Errors
 /// 503 if too many passwords are being hashed; those of the database.
-pub async fn attempt(db: &Db, hasher: &Hasher, email: &str, password: Password) -> Result<Attempt, Problem> {
+pub async fn attempt(
+    db: &Db,
+    hasher: &Hasher,
+    email: &str,
+    password: Password,
+    verified_only: bool,
+) -> Result<Attempt, Problem> {
     let account = match Email::parse(email) {
         Ok(email) => accounts::store::find_for_login(db.reads(), &email).await?,
         Err(_) => None,
@@ -42,6 +51,9 @@ pub async fn attempt(db: &Db, hasher: &Hasher, email: &str, password: Password) 
     }
     if !user.is_active {
         return Ok(Attempt::Inactive(user));
+    }
+    if verified_only && !user.email_verified {
+        return Ok(Attempt::Unverified(user));
     }
     Ok(Attempt::Proved { user, credential, outdated: verification.outdated })
 }

@@ -41,7 +41,7 @@ impl Logins {
         self.admit(&counted).await?;
         let Waiting { epoch, wishes } = waiting;
         let opening = self.grants.opening(user.id.clone(), client, headers, wishes.persistent);
-        let opening = opening.with_code();
+        let opening = opening.with_code().telling(self.grants.outbox.new_device(&user.email));
         let stranger = Origin::request(audit::Actor::Stranger, client);
         let (mfa, limits, owner): (_, _, User) = (self.mfa.clone(), self.limits.clone(), user.clone());
         let finished = self.db.write(async move |tx| {

@@ -76,7 +76,7 @@ fn given(present: bool) -> Result<(), &'static str> {
     (status = 401, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`invalid_credentials`: no such account, or not its password"),
     (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
-     description = "`account_inactive`, told only to who knows the password"),
+     description = "`account_inactive` `email_not_verified`, told only to who knows the password"),
     (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`rate_limited`: too many failures; `Retry-After` tells the seconds to wait"),
 ))]

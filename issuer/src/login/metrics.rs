@@ -20,6 +20,7 @@ pub(super) enum Word {
     granted,
     wrong,
     inactive,
+    unverified,
     /// The password is right, and the login waits for a code.
     code_required,
     wrong_code,

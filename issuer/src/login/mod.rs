@@ -4,6 +4,7 @@
 mod at_once;
 mod attempt;
 mod code;
+mod confirm;
 pub mod http;
 mod metrics;
 mod password;

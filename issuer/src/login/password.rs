@@ -29,7 +29,10 @@ pub struct Proved {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refused {
     Wrong,
+    /// The password was right; nobody is told so while the account is locked.
     Inactive,
+    /// Likewise.
+    Unverified,
 }
 
 /// What came of beginning a session.
@@ -49,7 +52,8 @@ impl Logins {
     pub async fn prove(&self, email: &str, password: Password, client: &Client) -> Result<Proved, Problem> {
         let counted = self.limits.password(email, client.ip);
         self.admit(&counted).await?;
-        match attempt(&self.db, &self.hasher, email, password.clone()).await? {
+        let verified_only = self.grants.rules.verified_only;
+        match attempt(&self.db, &self.hasher, email, password.clone(), verified_only).await? {
             Attempt::Proved { user, credential, outdated } => {
                 let (epoch, hash) = (credential.epoch, credential.password_hash);
                 let outdated = outdated.then_some(Outdated { hash, password });
@@ -57,6 +61,9 @@ impl Logins {
             }
             Attempt::Inactive(user) => {
                 Err(self.refuse(Refused::Inactive, Some(user.id), counted, client).await?)
+            }
+            Attempt::Unverified(user) => {
+                Err(self.refuse(Refused::Unverified, Some(user.id), counted, client).await?)
             }
             Attempt::Wrong(user) => {
                 Err(self.refuse(Refused::Wrong, user.map(|user| user.id), counted, client).await?)
@@ -94,6 +101,7 @@ impl Logins {
         }
         let Proved { user, epoch, counted, outdated } = proved;
         let opening = self.grants.opening(user.id.clone(), client, headers, wishes.persistent);
+        let opening = opening.telling(self.grants.outbox.new_device(&user.email));
         let stranger = Origin::request(audit::Actor::Stranger, client);
         let (limits, owner, account) = (self.limits.clone(), user.clone(), counted.clone());
         let begun = self.db.write(async move |tx| {
@@ -148,7 +156,7 @@ impl Logins {
         let origin = Origin::request(audit::Actor::Stranger, client);
         let locked = self.db.write(async move |tx| {
             let now = tx.now();
-            if refused == Refused::Inactive
+            if refused != Refused::Wrong
                 && limits::store::locked_for(tx.connection(), &counted.account, now).await?.is_none()
             {
                 let (kind, subject) = (Kind::LoginBlocked, subject.as_ref());
@@ -167,6 +175,10 @@ impl Logins {
             (None, Refused::Inactive) => {
                 self.metrics.count(Word::inactive);
                 Problem::new(Reason::AccountInactive)
+            }
+            (None, Refused::Unverified) => {
+                self.metrics.count(Word::unverified);
+                Problem::new(Reason::EmailNotVerified)
             }
         })
     }

@@ -1,13 +1,15 @@
-//! Passwords: what a good one is, and how one is hashed and checked. A password is never logged, never shown by
-//! `Debug`, and its memory is wiped when it is dropped.
+//! Passwords: what a good one is, how one is hashed and checked, changed and reset. A password is never logged, never
+//! shown by `Debug`, and its memory is wiped when it is dropped.
 
 mod argon2id;
 mod bcrypt;
 pub mod breached;
 mod figures;
 mod hasher;
-mod http;
+pub mod http;
+mod new;
 mod pbkdf2;
+mod reset;
 mod scheme;
 mod scrypt;
 mod strength;
@@ -23,6 +25,8 @@ pub use argon2id::{Cost, Unusable};
 pub use breached::{BreachedError, BreachedList};
 pub use figures::Figures;
 pub use hasher::{HashError, Hasher, StoredHash, Verification, available_memory_kib};
+pub use new::NewPasswords;
+pub use reset::Resets;
 pub use scheme::check_importable;
 pub use strength::{Policy, WeakPassword};
 

@@ -18,6 +18,7 @@ use crate::ambient::Ids;
 use crate::audit::{self, Event, Kind, Origin};
 use crate::config::Roles;
 use crate::db::{Error, Tx};
+use crate::mail::{self, Letter, Outbox};
 use crate::tokens::{Bearer, Minted, Minter, Signer};
 use crate::web::{Client, Origins, is_browser};
 
@@ -62,6 +63,8 @@ pub struct Opening {
     fingerprint: String,
     /// The session that this browser had so far: logging in again ends it.
     replaced: Option<RefreshToken>,
+    /// For the user, should the device be a new one.
+    notice: Option<Letter>,
     rules: Rules,
 }
 
@@ -85,6 +88,7 @@ pub struct Grants {
     pub cookie: RefreshCookie,
     pub origins: Origins,
     pub roles: Arc<Roles>,
+    pub outbox: Outbox,
     pub ids: Ids,
 }
 
@@ -126,7 +130,7 @@ impl Grants {
         };
         let replaced = cookie.and_then(|token| RefreshToken::verify(token, &self.cookie.ring).ok());
         let fingerprint = client.fingerprint.clone();
-        Opening { session, origin, fingerprint, replaced, rules: self.rules }
+        Opening { session, origin, fingerprint, replaced, notice: None, rules: self.rules }
     }
 
     /// The tokens of `session`, as it is now.
@@ -186,6 +190,12 @@ impl Opening {
         self
     }
 
+    /// Has this message sent if the device is a new one.
+    #[must_use]
+    pub fn telling(self, notice: Option<Letter>) -> Self {
+        Self { notice, ..self }
+    }
+
     /// Begins the session, tells of it as `kind`, and ends what it replaces and what is too many.
     ///
     /// # Errors
@@ -198,9 +208,11 @@ impl Opening {
         let (subject, session_id) = (Some(&session.user_id), Some(session.id.as_str()));
         audit::store::record(tx, Event { kind, subject, session_id, origin: &self.origin }).await?;
         if devices::is_new(tx, &session.user_id, &self.fingerprint).await? {
-            // A mail to the user would be put into the outbox here.
             let kind = Kind::SessionNewDevice;
             audit::store::record(tx, Event { kind, subject, session_id, origin: &self.origin }).await?;
+            if let Some(notice) = &self.notice {
+                mail::store::post(tx, notice).await?;
+            }
         }
         ending::end_surplus(tx, &session.user_id, &self.origin, self.rules).await?;
         Ok(session)

@@ -74,7 +74,7 @@ impl Session {
     }
 }
 
-/// How long sessions last, in seconds, and how many a user may have.
+/// Who may have sessions, how many, and how long they last, in seconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     pub idle: i64,
@@ -83,6 +83,8 @@ pub struct Rules {
     pub most: u32,
     /// How long after its last refresh a session may have a live access token: their lifetime and the verifiers' skew.
     pub token_life: i64,
+    /// Whether nobody begins one before their address is verified.
+    pub verified_only: bool,
 }
 
 impl From<&config::Settings> for Rules {
@@ -94,6 +96,7 @@ impl From<&config::Settings> for Rules {
             grace: refresh_grace,
             most: max_per_user,
             token_life: settings.overlap(),
+            verified_only: settings.accounts.verify_email,
         }
     }
 }

@@ -7,9 +7,9 @@ use std::fmt;
 
 use axum::extract::{FromRequest, Request};
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
 use url::form_urlencoded;
 
+use super::form::is_form;
 use super::json::read;
 use super::{Problem, Reason};
 
@@ -66,9 +66,7 @@ impl<S: Send + Sync> FromRequest<S> for OAuthForm {
 }
 
 fn require_form(headers: &HeaderMap) -> Result<(), Problem> {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = value.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+    if is_form(headers) {
         return Ok(());
     }
     let detail = "Send the body as application/x-www-form-urlencoded";

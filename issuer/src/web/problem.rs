@@ -132,6 +132,22 @@ impl Problem {
         self.status.is_server_error()
     }
 
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What is wrong, a sentence each, for people.
+    pub(super) fn sentences(&self) -> Vec<String> {
+        if self.errors.is_empty() {
+            return vec![self.detail.to_string()];
+        }
+        let told = |FieldError { field, message }: &FieldError| match &**field {
+            "" => message.clone(),
+            field => format!("The field {:?} {message}", field.replace('_', " ")),
+        };
+        self.errors.iter().map(told).collect()
+    }
+
     /// Tells the client to wait for so many seconds.
     #[must_use]
     pub fn retry_after(self, seconds: i64) -> Self {

@@ -12,7 +12,9 @@ pub enum Reason {
     BodyUnreadable,
     Busy,
     CrossSite,
+    EmailNotVerified,
     EmailTaken,
+    EmailTokenInvalid,
     Internal,
     InvalidCredentials,
     InvalidFields,
@@ -20,6 +22,7 @@ pub enum Reason {
     InvalidRequest,
     LastAdmin,
     LoginExpired,
+    MailOff,
     MethodNotAllowed,
     MfaAlreadyEnabled,
     MfaNotEnabled,
@@ -36,6 +39,7 @@ pub enum Reason {
     Timeout,
     UnsupportedMediaType,
     WrongCode,
+    WrongPassword,
 }
 
 struct Text {
@@ -52,7 +56,9 @@ impl Reason {
         Self::BodyUnreadable,
         Self::Busy,
         Self::CrossSite,
+        Self::EmailNotVerified,
         Self::EmailTaken,
+        Self::EmailTokenInvalid,
         Self::Internal,
         Self::InvalidCredentials,
         Self::InvalidFields,
@@ -60,6 +66,7 @@ impl Reason {
         Self::InvalidRequest,
         Self::LastAdmin,
         Self::LoginExpired,
+        Self::MailOff,
         Self::MethodNotAllowed,
         Self::MfaAlreadyEnabled,
         Self::MfaNotEnabled,
@@ -76,6 +83,7 @@ impl Reason {
         Self::Timeout,
         Self::UnsupportedMediaType,
         Self::WrongCode,
+        Self::WrongPassword,
     ];
 
     const fn text(self) -> Text {
@@ -98,9 +106,19 @@ impl Reason {
             Self::BodyUnreadable => text(StatusCode::BAD_REQUEST, "body_unreadable", "The body ended early"),
             Self::Busy => text(StatusCode::SERVICE_UNAVAILABLE, "busy", "The service is busy; try again"),
             Self::CrossSite => text(StatusCode::FORBIDDEN, "cross_site", DENIED),
+            Self::EmailNotVerified => text(
+                StatusCode::FORBIDDEN,
+                "email_not_verified",
+                "Confirm your e-mail address first, by the link that was sent to it",
+            ),
             Self::EmailTaken => {
                 text(StatusCode::CONFLICT, "email_taken", "An account with this e-mail address exists")
             }
+            Self::EmailTokenInvalid => text(
+                StatusCode::BAD_REQUEST,
+                "email_token_invalid",
+                "This link is not good any more; ask for a new one",
+            ),
             Self::Internal => {
                 text(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The request could not be completed")
             }
@@ -126,6 +144,7 @@ impl Reason {
                 "login_expired",
                 "This login is no longer waiting; log in again",
             ),
+            Self::MailOff => text(StatusCode::NOT_IMPLEMENTED, "mail_off", "This service sends no e-mail"),
             Self::MethodNotAllowed => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not possible here")
             }
@@ -167,6 +186,9 @@ impl Reason {
             ),
             Self::WrongCode => {
                 text(StatusCode::FORBIDDEN, "wrong_code", "This code is not right, or was used")
+            }
+            Self::WrongPassword => {
+                text(StatusCode::FORBIDDEN, "wrong_password", "The current password is wrong")
             }
         }
     }

@@ -267,6 +267,7 @@ async fn accounts(app: &TestApp, emails: impl IntoIterator<Item = String>) {
         let new = NewUser {
             id: UserId::new(app.app.ids.uuid()),
             email: Email::parse(&email).unwrap(),
+            email_verified: false,
             name: Name::parse("Some One").unwrap(),
             phone: None,
             password_hash: String::new(),

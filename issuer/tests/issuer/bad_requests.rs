@@ -5,7 +5,14 @@ use serde_json::json;
 
 use crate::stage::{PASSWORD, TestApp};
 
-const POSTS: [&str; 4] = ["/v1/auth/register", "/v1/auth/login", "/v1/auth/refresh", "/v1/auth/logout"];
+const POSTS: [&str; 6] = [
+    "/v1/auth/register",
+    "/v1/auth/login",
+    "/v1/auth/refresh",
+    "/v1/auth/logout",
+    "/v1/auth/password/forgot",
+    "/v1/auth/email/resend",
+];
 
 #[tokio::test]
 async fn unknown_paths_are_404() {

@@ -6,6 +6,7 @@ use serde_json::json;
 use sha1::{Digest as _, Sha1};
 
 use crate::command::{fails, run};
+use crate::letters::MAIL;
 use crate::stage::{Folder, PASSWORD, TestApp};
 
 const CONFIGURED: &str = "\n[passwords]\nbreached_file = \"breached.list\"\n";
@@ -19,8 +20,9 @@ fn leaked(folder: &Folder, password: &str) -> String {
 
 #[tokio::test]
 async fn a_password_that_leaked_is_refused_when_it_is_set_and_not_when_it_is_checked() {
-    let app = TestApp::new().await;
+    let app = TestApp::with(MAIL, |_| ()).await;
     app.registered("ada@example.com").await;
+    app.admin("root@example.com").await;
     app.folder.append("countersign.toml", CONFIGURED);
     let made = run(&app.folder, &["passwords", "import-breached", &leaked(&app.folder, PASSWORD)]);
     assert_eq!((made.code, made.err.as_str()), (0, ""));
@@ -28,7 +30,7 @@ async fn a_password_that_leaked_is_refused_when_it_is_set_and_not_when_it_is_che
 
     let file = app.folder.path("breached.list");
     let app = app.restarted(|settings| settings.passwords.breached_file = Some(file)).await;
-    app.logged_in("ada@example.com").await;
+    let (ada, root) = (app.logged_in("ada@example.com").await, app.logged_in("root@example.com").await);
     let register = |password: &str| {
         app.post(
             "/v1/auth/register",
@@ -40,6 +42,16 @@ async fn a_password_that_leaked_is_refused_when_it_is_set_and_not_when_it_is_che
     assert_eq!(refused.json()["errors"], json!([{"field": "password", "message": message}]));
     assert_eq!(refused.invalid_fields(), ["password"]);
     register("tundra-adagio-velvet-98").await.expect(StatusCode::CREATED);
+    let change = json!({"current_password": PASSWORD, "password": PASSWORD});
+    assert_eq!(app.post("/v1/auth/password/change", change).by(&ada).await.invalid_fields(), ["password"]);
+    let set = format!("/v1/admin/users/{}/password", ada.id);
+    let set = app.post(&set, json!({"password": PASSWORD})).by(&root);
+    assert_eq!(set.await.invalid_fields(), ["password"]);
+    app.post("/v1/auth/password/forgot", json!({"email": "ada@example.com"}))
+        .await
+        .expect(StatusCode::ACCEPTED);
+    let reset = json!({"token": app.letter_to("ada@example.com").await.token(), "password": PASSWORD});
+    assert_eq!(app.post("/v1/auth/password/reset", reset).await.invalid_fields(), ["password"]);
 
     // What was damaged since is never taken for "not in it".
     let mut spoiled = std::fs::read(app.folder.path("breached.list")).unwrap();

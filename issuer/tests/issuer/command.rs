@@ -408,6 +408,27 @@ fn two_rotations_in_one_second_sign_one_after_the_other() {
 }
 
 #[test]
+fn templates_that_do_not_work_are_found_by_check_and_refused_by_serve() {
+    let folder = folder();
+    std::fs::create_dir(folder.path("texts")).unwrap();
+    folder.append("countersign.toml", "\n[mail]\ntemplates = \"texts\"\n");
+    folder.write("texts/reset_password.html", "<p>Hello {{ nmae }}</p>\n");
+    folder.write("texts/reset-password.txt", "Subject: x\n\ny\n");
+    let ran = run(&folder, &["check"]);
+    assert_eq!(ran.code, 1, "{}", ran.out);
+    for expected in [
+        "countersign.toml: mail.templates: reset_password.html line 1: undefined value",
+        "there are service, name, email, link, token, lifetime and at",
+        "reset-password.txt is not read",
+        "errors: 1",
+    ] {
+        assert!(ran.out.contains(expected), "{} has no {expected}", ran.out);
+    }
+    let served = run(&folder, &["serve"]);
+    assert!(served.code == 1 && served.err.contains("reset_password.html line 1"), "{}", served.err);
+}
+
+#[test]
 fn owner_and_group_stay_and_new_keys_get_them() {
     use std::os::unix::fs::MetadataExt as _;
     let folder = folder();

@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use crate::factor::{Factor, events, token, verify};
+use crate::letters::MAIL;
 use crate::stage::{Call, PASSWORD, TestApp};
 
 const ADA: &str = "ada@example.com";
@@ -19,6 +20,31 @@ fn login(app: &TestApp, email: &str, agent: &str, language: &str, ip: &str) -> C
 
 async fn told(app: &TestApp) -> usize {
     events(app, "session_new_device").await.len()
+}
+
+#[tokio::test]
+async fn who_wants_it_is_told_by_mail_of_a_login_from_a_new_device() {
+    for (more, expected) in [("", 0), ("new_device = true\n", 2)] {
+        let app = TestApp::with(&format!("{MAIL}{more}"), |_| ()).await;
+        let ada = app.registered(ADA).await;
+        for ip in ["192.0.2.7", "192.0.2.8"] {
+            login(&app, ADA, FIREFOX, "de", ip).await.expect(StatusCode::OK);
+        }
+        // With a second factor, only who has come in is told of.
+        let factor = Factor::of(&app, &ada).await;
+        let answer = login(&app, ADA, "curl/8.5.0", "de", "192.0.2.7").await;
+        assert_eq!(app.letters().await.len(), expected / 2);
+        verify(&app, &token(&answer), &factor.code(&app))
+            .header("user-agent", "curl/8.5.0")
+            .from("192.0.2.7:5000")
+            .await
+            .expect(StatusCode::OK);
+        let letters = app.letters().await;
+        assert_eq!(letters.len(), expected);
+        assert!(letters.iter().all(|letter| {
+            letter.is_for(ADA) && letter.header("Subject") == "Trade: a login from a new device"
+        }));
+    }
 }
 
 #[tokio::test]

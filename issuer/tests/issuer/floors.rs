@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const TOP: [&str; 6] = ["app", "cli", "health", "metrics", "router", "main"];
-const ROOMS: [&str; 13] = [
+const ROOMS: [&str; 15] = [
     "access",
     "accounts",
     "admin",
@@ -13,11 +13,13 @@ const ROOMS: [&str; 13] = [
     "feed",
     "limits",
     "login",
+    "mail",
     "mfa",
     "oauth",
     "passwords",
     "sessions",
     "tokens",
+    "verification",
 ];
 const WALLS: [&str; 7] = ["ambient", "config", "db", "jobs", "log", "secrets", "web"];
 

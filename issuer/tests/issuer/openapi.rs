@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use utoipa::openapi::OpenApi;
 
+use crate::letters::MAIL;
 use crate::stage::{Answer, COMPAT, Call, PASSWORD, TestApp};
 
 /// Every call of a document: method and path.
@@ -64,7 +65,7 @@ fn schema<'d>(document: &'d Value, method: &str, path: &str, answer: &Answer) ->
 
 #[tokio::test]
 async fn answers_fit_their_schemas() {
-    let app = TestApp::with(COMPAT, |_| ()).await;
+    let app = TestApp::with(&format!("{COMPAT}{MAIL}"), |_| ()).await;
     let document = app.get("/v1/openapi.json").await.json();
     let ada = app.registered("ada@example.com").await;
     let login = json!({"email": "ada@example.com", "password": PASSWORD});
@@ -79,6 +80,11 @@ async fn answers_fit_their_schemas() {
         ("post", "/auth/login", app.post("/auth/login", login.clone())),
         ("post", "/api/auth/login", app.post("/api/auth/login", login.clone())),
         ("post", "/api/auth/register", app.post("/api/auth/register", bob)),
+        (
+            "post",
+            "/api/auth/password/reset/request",
+            app.post("/api/auth/password/reset/request", json!({"email": "ada@example.com"})),
+        ),
         ("post", "/api/auth/logout", app.call(Method::POST, "/api/auth/logout")),
         ("post", "/token", app.call(Method::POST, "/token").form(&password)),
         (

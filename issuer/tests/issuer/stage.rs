@@ -14,6 +14,7 @@ use countersign_issuer::app::App;
 use countersign_issuer::audit::Origin;
 use countersign_issuer::config::{self, Settings};
 use countersign_issuer::db::{self, Schema};
+use countersign_issuer::mail;
 use countersign_issuer::router;
 use countersign_issuer::sessions::Rules;
 use countersign_issuer::tokens::reload::Reloader;
@@ -153,6 +154,7 @@ pub(crate) struct TestApp {
     pub(crate) folder: Folder,
     pub(crate) settings: Settings,
     pub(crate) lifetimes: Lifetimes,
+    pub(crate) sender: mail::Sender,
     /// As a restart would load them.
     loaded: Settings,
     router: Router,
@@ -182,9 +184,10 @@ impl TestApp {
         let keys = Arc::new(LiveKeys::new(keys.unwrap_or_else(|| panic!("{findings:?}"))));
         let ids = Ids { clock: clock.clone(), entropy: Entropy::system() };
         let db = db::open(&settings, Schema::Migrate, &ids).await.unwrap();
-        let app = App::new(&settings, ids, db, keys, Arc::default()).unwrap();
+        let app = App::new(&settings, ids.clone(), db.clone(), keys, Arc::default()).unwrap();
+        let sender = mail::Sender::new(&settings, &ids, db, app.outbox.clone(), app.mails.clone()).unwrap();
         let (router, internal) = (router::public(app.clone()), router::internal(app.clone()));
-        Self { app, clock, folder, settings, lifetimes, loaded, router, internal }
+        Self { app, clock, folder, settings, lifetimes, sender, loaded, router, internal }
     }
 
     /// The same folder and database under other settings, as after a restart.

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod checks;
+mod mailed;
 mod sessions;
 
 use axum::extract::FromRef;
@@ -31,6 +32,9 @@ where
         .routes(routes!(accounts::register_by_email))
         .routes(routes!(accounts::login))
         .routes(routes!(accounts::list))
+        .routes(routes!(mailed::verify_email))
+        .routes(routes!(mailed::forgot_password))
+        .routes(routes!(mailed::reset_password))
         .routes(routes!(sessions::refresh))
         .routes(routes!(sessions::logout))
         .routes(routes!(sessions::logout_all))

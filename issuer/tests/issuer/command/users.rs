@@ -3,7 +3,11 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
+use countersign_issuer::ambient::Ids;
+use countersign_issuer::db::{self, Schema};
+
 use super::{Ran, countersign, fails, ran, run};
+use crate::letters::MAIL;
 use crate::stage::{Folder, PASSWORD};
 
 pub(crate) fn run_with_password(folder: &Folder, arguments: &[&str], password: &str) -> Ran {
@@ -150,4 +154,21 @@ fn users_are_held_to_the_rules_of_registration() {
 fn no_argument_takes_a_password() {
     let help = run(&Folder::on_a_file(), &["users", "create", "--help"]).out;
     assert!(help.contains("--password-stdin") && !help.contains("--password "), "{help}");
+}
+
+#[tokio::test]
+async fn whose_password_is_set_by_command_is_told_by_mail() {
+    let folder = Folder::new(MAIL).for_a_process();
+    assert_eq!(run(&folder, &["migrate"]).code, 0);
+    let create = ["users", "create", "--email", "ada@example.com", "--name", "Ada", "--password-stdin"];
+    assert_eq!(run_with_password(&folder, &create, PASSWORD).code, 0);
+    let set = ["users", "set-password", "ada@example.com", "--password-stdin"];
+    assert_eq!(run_with_password(&folder, &set, "another-velvet-tundra-31").code, 0);
+    let db = db::open(&folder.settings(), Schema::Expect, &Ids::system()).await.unwrap();
+    let waiting = sqlx::query_as("SELECT kind, recipient FROM mail_outbox").fetch_all(db.reads()).await;
+    let waiting: Vec<(String, String)> = waiting.unwrap();
+    assert_eq!(waiting, [("password_changed".to_owned(), "ada@example.com".to_owned())]);
+    let verified = "SELECT email_verified FROM users";
+    assert_eq!(sqlx::query_scalar::<_, i64>(verified).fetch_one(db.reads()).await.unwrap(), 1);
+    db.close().await;
 }

@@ -11,13 +11,13 @@ use utoipa::ToSchema;
 
 use super::super::super::Compat;
 use super::UserBody;
-use crate::accounts::{Applicant, Registered, User, store};
+use crate::accounts::{Applicant, Registered, Registration, User, store};
 use crate::login::Entered;
 use crate::passwords::Password;
 use crate::sessions::grant::{Grants, Issued};
 use crate::sessions::{Caller, Session};
 use crate::tokens::Signer;
-use crate::web::{Check, Client, JsonBody, Page, Parameters, Problem};
+use crate::web::{Check, Client, JsonBody, Page, Parameters, Problem, Reason};
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = ApiAuthRegister)]
@@ -68,6 +68,8 @@ pub(super) struct TokenBody {
     request_body = RegisterBody,
     responses(
         (status = 200, body = TokenBody),
+        (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+         description = "`email_not_verified`: verify the address first; a link was sent to it"),
         (status = 409, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
          description = "`email_taken`"),
     ),
@@ -82,8 +84,14 @@ pub(super) async fn register(
     let name = name.filter(|name| !name.trim().is_empty()).unwrap_or_else(|| local_part(&email));
     let registrations = &compat.api_auth.registrations;
     let applicant = Applicant { email, password, name, phone: None };
-    let Registered { signer, user, session } = registrations.register(applicant, &client, &headers).await?;
-    answer(&registrations.grants, &signer, user, &session, refresh_token_in_body)
+    match registrations.register(applicant, &client, &headers).await? {
+        Registration::Done(registered) => {
+            let Registered { signer, user, session } = *registered;
+            answer(&registrations.grants, &signer, user, &session, refresh_token_in_body)
+        }
+        // There is no token yet, and these clients know no other answer.
+        Registration::Pending => Err(Problem::new(Reason::EmailNotVerified)),
+    }
 }
 
 /// The same as `/api/auth/register`.
@@ -91,6 +99,8 @@ pub(super) async fn register(
     tag = "compatible", request_body = RegisterBody,
     responses(
         (status = 200, body = TokenBody),
+        (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+         description = "`email_not_verified`: verify the address first; a link was sent to it"),
         (status = 409, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
          description = "`email_taken`"),
     ),

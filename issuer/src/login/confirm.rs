@@ -1,0 +1,44 @@
+//! Showing once more, from within a session, that one knows the password of one's account.
+
+use countersign_claims::Reject;
+
+use super::Logins;
+use crate::accounts::{self, Credential, User};
+use crate::audit::{Actor, Kind, Origin};
+use crate::limits;
+use crate::passwords::{Password, StoredHash};
+use crate::web::{Client, Problem, Reason};
+
+impl Logins {
+    /// Checks the password of someone who is logged in: who has stolen a session may guess no more often than who logs
+    /// in. What the password was checked against; `None` if it is wrong, which is counted and written down.
+    ///
+    /// # Errors
+    /// 429 after too many failures, 401 if the account is gone, 503 if too many passwords are being hashed; those of the
+    /// database.
+    pub async fn confirm(
+        &self,
+        user: &User,
+        password: Password,
+        client: &Client,
+    ) -> Result<Option<Credential>, Problem> {
+        let limited = |seconds| Problem::new(Reason::RateLimited).retry_after(seconds);
+        let counted = self.limits.password(&user.email, client.ip);
+        let now = self.grants.ids.clock.now();
+        if let Some(wait) = limits::store::locked_for(self.db.reads(), &counted.account, now).await? {
+            return Err(limited(wait));
+        }
+        let found = accounts::store::find_with_credential(self.db.reads(), &user.id).await?;
+        let (_, credential) = found.ok_or_else(|| Problem::from(Reject::Revoked))?;
+        let phc = credential.password_hash.clone();
+        let stored = StoredHash { user_id: user.id.to_string(), phc };
+        if self.hasher.verify(password, Some(stored)).await?.matches {
+            return Ok(Some(credential));
+        }
+        let (id, origin) = (user.id.clone(), Origin::request(Actor::User(user.id.clone()), client));
+        let failed = self
+            .db
+            .write(async move |tx| limits::failed(tx, &counted, Kind::LoginFailed, Some(&id), &origin).await);
+        failed.await?.map_or(Ok(None), |wait| Err(limited(wait)))
+    }
+}
