@@ -39,13 +39,9 @@ pub async fn verify(db: &Db, ring: &Ring, published: Option<&Head>) -> Result<Pr
     let mut chain = current_chain(db, ring).await?;
     let mut at = chain.removed.clone();
     let (mut last_id, mut count) = ("g".to_owned(), 0);
-    if let Some(head) = published {
-        pass(&at, head)?;
-        if head.sequence < at.sequence {
-            return Err(Flaw::Older { head: head.clone() }.into());
-        }
-    }
+    let mut met = published.is_none();
     loop {
+        met |= meet(&at, published)?;
         let links = store::sealed(db.reads(), at.sequence, &last_id, STRETCH).await?;
         for link in &links {
             match at.follow(link, ring) {
@@ -64,9 +60,7 @@ pub async fn verify(db: &Db, ring: &Ring, published: Option<&Head>) -> Result<Pr
             }
             last_id.clone_from(&link.event.id);
             count += 1;
-            if let Some(head) = published {
-                pass(&at, head)?;
-            }
+            met |= meet(&at, published)?;
         }
         if !links.is_empty() {
             continue;
@@ -82,12 +76,13 @@ pub async fn verify(db: &Db, ring: &Ring, published: Option<&Head>) -> Result<Pr
             return Err(Flaw::Missing(at.sequence.saturating_add(1)).into());
         }
     }
-    pass(&at, &chain.sealed)?;
+    meet(&at, Some(&chain.sealed))?;
     if let Some((sequence, id)) = store::outside(db.reads()).await? {
         return Err(Flaw::Outside { sequence, id }.into());
     }
-    if let Some(head) = published.filter(|head| head.sequence > at.sequence) {
-        return Err(Flaw::CutOff { end: at, head: head.clone() }.into());
+    if let Some(head) = published.filter(|_| !met).cloned() {
+        let cut_off = head.sequence > at.sequence;
+        return Err(if cut_off { Flaw::CutOff { end: at, head } } else { Flaw::Older { head } }.into());
     }
     let unsealed = check_unsealed(db, ring).await?;
     Ok(Proof { sealed: count, unsealed, removed: chain.removed, head: at })
@@ -95,22 +90,25 @@ pub async fn verify(db: &Db, ring: &Ring, published: Option<&Head>) -> Result<Pr
 
 /// How far the chain goes, if the row that says so is ours.
 async fn current_chain(db: &Db, ring: &Ring) -> Result<Chain, Unproved> {
+    // Asked first: the chain may begin, and go on, between two questions.
+    let not_begun = store::none_is_sealed(db.reads()).await?;
     match store::chain(db.reads()).await? {
         Some((chain, mac)) if chain.is_ours(&mac, ring) => Ok(chain),
         Some(_) => Err(Flaw::ChainChanged.into()),
-        // It has not begun.
-        None if store::none_is_sealed(db.reads()).await? => Ok(Chain::start()),
+        None if not_begun => Ok(Chain::start()),
         None => Err(Flaw::NoChain.into()),
     }
 }
 
-/// Refuses to pass by a published head with another seal.
-fn pass(at: &Head, published: &Head) -> Result<(), Flaw> {
-    let other = at.sequence == published.sequence && at.seal != published.seal;
-    if other {
-        return Err(Flaw::Replaced { sequence: at.sequence, head: published.clone() });
+/// Whether this is the published head; refused if it has its number and another seal.
+fn meet(at: &Head, published: Option<&Head>) -> Result<bool, Flaw> {
+    match published.filter(|head| head.sequence == at.sequence) {
+        Some(head) if head.seal != at.seal => {
+            Err(Flaw::Replaced { sequence: at.sequence, head: head.clone() })
+        }
+        Some(_) => Ok(true),
+        None => Ok(false),
     }
-    Ok(())
 }
 
 async fn check_unsealed(db: &Db, ring: &Ring) -> Result<u64, Unproved> {

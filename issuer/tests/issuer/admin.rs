@@ -1,9 +1,15 @@
 //! What administrators may do to the accounts of others, and that one of them always remains.
 
+use std::time::Duration;
+
+use countersign_issuer::accounts::standing::{self, Change, LastAdmin, Outcome};
 use countersign_issuer::accounts::{Email, Name, NewUser, UserId, store};
+use countersign_issuer::audit::Origin;
+use countersign_issuer::sessions::Rules;
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::stage::{Call, PASSWORD, Person, TestApp};
 
@@ -220,6 +226,38 @@ async fn of_a_hundred_demotions_of_the_last_two_one_administrator_remains() {
     }
     let left = "SELECT COUNT(*) FROM users WHERE is_active = 1 AND roles LIKE '%admin%'";
     assert_eq!(one.value::<i64>(left).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_takes_the_other_administrator_away_waits_for_who_came_first() {
+    let app = TestApp::new().await;
+    let (a, b) = (app.admin("a@example.com").await, app.admin("b@example.com").await);
+    let rules = Rules::from(&app.settings);
+    let (release, released) = watch::channel(false);
+    let demote = |person: &Person, held: bool| {
+        let (id, released, db) = (UserId::parse(&person.id).unwrap(), released.clone(), app.app.db.clone());
+        tokio::spawn(async move {
+            let work = db.write(async move |tx| {
+                let change = Change { active: None, roles: Some(vec!["user".to_owned()]) };
+                let (last, origin) = (LastAdmin::MustStay, Origin::command());
+                let outcome = standing::change(tx, &id, &change, last, &origin, rules).await?;
+                if held {
+                    // The change is made, and not committed.
+                    let _ = released.clone().wait_for(|go| *go).await;
+                }
+                Ok(outcome)
+            });
+            work.await.unwrap()
+        })
+    };
+    let first = demote(&a, true);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let second = demote(&b, false);
+    // Long enough to be done, if nothing held it up.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    release.send(true).unwrap();
+    assert!(matches!(first.await.unwrap(), Outcome::Done(_)));
+    assert_eq!(second.await.unwrap(), Outcome::Refused);
 }
 
 /// Accounts without sessions, as an import would make them.
