@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn no_two_sources_share_a_name() {
         let sources =
-            [("a/b", "h", "/c"), ("a", "h", "/b/c"), ("a", "h", "/c"), ("a", "i", "/c"), ("ah", "h", "/c")];
+            [("a/b", "h", "/c"), ("a", "h", "/b/c"), ("a", "h", "/c"), ("a", "hh", "/c"), ("ah", "h", "/c")];
         let names: std::collections::BTreeSet<_> = sources
             .into_iter()
             .map(|(cluster, authority, path)| Names::of(cluster, authority, path))

@@ -26,7 +26,10 @@ pub use registration::{Applicant, Registered, Registration, Registrations};
 pub struct UserId(String);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must have 1 to 64 visible ASCII characters, none of them a comma")]
+#[error(
+    "must have 1 to 64 visible ASCII characters, none of them a comma, and be neither \"operator\" nor \"issuer\", by which \
+     the audit means others"
+)]
 pub struct InvalidId;
 
 impl UserId {
@@ -43,7 +46,8 @@ impl UserId {
     /// [`InvalidId`].
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let fits = (1..=Self::LONGEST).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_graphic() && b != b',');
+            && text.bytes().all(|b| b.is_ascii_graphic() && b != b',')
+            && !["operator", "issuer"].contains(&text);
         if fits { Ok(Self(text.to_owned())) } else { Err(InvalidId) }
     }
 
@@ -238,6 +242,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn an_id_of_another_system_fits_headers_and_is_no_actor_of_the_audit() {
+        for id in ["1", "507f1f77bcf86cd799439011", "a:b/c", &"x".repeat(64)] {
+            assert_eq!(UserId::parse(id).unwrap().as_str(), id);
+        }
+        for id in ["", "a b", "a,b", "ä", "a\n", &"x".repeat(65), "operator", "issuer"] {
+            assert!(UserId::parse(id).is_err(), "{id:?}");
+        }
+    }
 
     #[test]
     fn addresses_have_one_form() {

@@ -20,94 +20,59 @@ use crate::web::Client;
 
 pub use metrics::Metrics;
 
-/// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Registered,
-    Login,
-    LoginFailed,
-    LoginBlocked,
-    Logout,
-    SessionEnded,
-    SessionNewDevice,
-    RefreshReused,
-    PasswordChanged,
-    RoleChanged,
-    UserActivated,
-    UserDeactivated,
-    UserDeleted,
-    MfaEnabled,
-    MfaDisabled,
-    MfaFailed,
-    BackupCodeUsed,
-    AccountLocked,
-    AccountUnlocked,
+/// One table of the kinds and their names, so that none is forgotten where all of them are listed.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident => $name:literal,)+) => {
+        /// What happened.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Kind {
+            $($(#[$doc])* $kind,)+
+        }
+
+        impl Kind {
+            pub const ALL: &'static [Self] = &[$(Self::$kind,)+];
+
+            /// As it is stored and shown; stable.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)+
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Registered => "registered",
+    Login => "login",
+    LoginFailed => "login_failed",
+    LoginBlocked => "login_blocked",
+    Logout => "logout",
+    SessionEnded => "session_ended",
+    SessionNewDevice => "session_new_device",
+    RefreshReused => "refresh_reused",
+    PasswordChanged => "password_changed",
+    RoleChanged => "role_changed",
+    UserActivated => "user_activated",
+    UserDeactivated => "user_deactivated",
+    UserDeleted => "user_deleted",
+    MfaEnabled => "mfa_enabled",
+    MfaDisabled => "mfa_disabled",
+    MfaFailed => "mfa_failed",
+    BackupCodeUsed => "backup_code_used",
+    AccountLocked => "account_locked",
+    AccountUnlocked => "account_unlocked",
     /// So many at once that there is no event for each.
-    UsersImported,
-    EmailVerified,
-    PasswordResetRequested,
-    PasswordReset,
+    UsersImported => "users_imported",
+    EmailVerified => "email_verified",
+    PasswordResetRequested => "password_reset_requested",
+    PasswordReset => "password_reset",
 }
 
 impl Kind {
-    pub const ALL: &'static [Self] = &[
-        Self::Registered,
-        Self::Login,
-        Self::LoginFailed,
-        Self::LoginBlocked,
-        Self::Logout,
-        Self::SessionEnded,
-        Self::SessionNewDevice,
-        Self::RefreshReused,
-        Self::PasswordChanged,
-        Self::RoleChanged,
-        Self::UserActivated,
-        Self::UserDeactivated,
-        Self::UserDeleted,
-        Self::MfaEnabled,
-        Self::MfaDisabled,
-        Self::MfaFailed,
-        Self::BackupCodeUsed,
-        Self::AccountLocked,
-        Self::AccountUnlocked,
-        Self::UsersImported,
-        Self::EmailVerified,
-        Self::PasswordResetRequested,
-        Self::PasswordReset,
-    ];
-
     /// The kind that is stored as `text`.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == text)
-    }
-
-    /// As it is stored and shown; stable.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Registered => "registered",
-            Self::Login => "login",
-            Self::LoginFailed => "login_failed",
-            Self::LoginBlocked => "login_blocked",
-            Self::Logout => "logout",
-            Self::SessionEnded => "session_ended",
-            Self::SessionNewDevice => "session_new_device",
-            Self::RefreshReused => "refresh_reused",
-            Self::PasswordChanged => "password_changed",
-            Self::RoleChanged => "role_changed",
-            Self::UserActivated => "user_activated",
-            Self::UserDeactivated => "user_deactivated",
-            Self::UserDeleted => "user_deleted",
-            Self::MfaEnabled => "mfa_enabled",
-            Self::MfaDisabled => "mfa_disabled",
-            Self::MfaFailed => "mfa_failed",
-            Self::BackupCodeUsed => "backup_code_used",
-            Self::AccountLocked => "account_locked",
-            Self::AccountUnlocked => "account_unlocked",
-            Self::UsersImported => "users_imported",
-            Self::EmailVerified => "email_verified",
-            Self::PasswordResetRequested => "password_reset_requested",
-            Self::PasswordReset => "password_reset",
-        }
     }
 
     /// Whether the caller got what was asked for.

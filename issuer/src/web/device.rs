@@ -40,7 +40,7 @@ fn found(agent: &str, names: &[(&str, &'static str)]) -> Option<&'static str> {
 
 /// The kind of program: a browser, or what others call themselves before their version.
 fn family(agent: &str) -> &str {
-    let own = || agent.split(['/', ' ', '(', ';']).next().unwrap_or_default();
+    let own = || agent.split(['/', ' ', '\t', '(', ';']).next().unwrap_or_default();
     found(agent, &BROWSERS).unwrap_or_else(own)
 }
 

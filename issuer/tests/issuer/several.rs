@@ -114,6 +114,16 @@ async fn sweeping_goes_through_any_number_of_sessions_in_short_stretches() {
         });
         work.await.unwrap();
     }
+    let before = pieces_of_work(&app);
     let swept = countersign_issuer::sessions::sweep(&app.app.db, app.clock.now()).await.unwrap();
     assert_eq!((swept, app.value::<i64>("SELECT COUNT(*) FROM sessions").await), (450, 1));
+    // Three stretches of sessions, and at least one look for revocations.
+    assert!(pieces_of_work(&app) - before >= 4.0, "{before}, {}", pieces_of_work(&app));
+}
+
+/// How many transactions have been committed.
+fn pieces_of_work(app: &TestApp) -> f64 {
+    let figures = app.app.metrics.text();
+    let sum = figures.lines().find_map(|line| line.strip_prefix("countersign_db_commit_size_sum "));
+    sum.unwrap().parse().unwrap()
 }

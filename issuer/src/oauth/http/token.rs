@@ -20,7 +20,7 @@ use crate::web::{Client, OAuthForm, Problem, Reason};
 pub(super) struct TokenForm {
     /// `password`, also if it is left out, or `refresh_token`.
     grant_type: Option<String>,
-    /// With `password`: the e-mail address.
+    /// With `password`: the e-mail address, or the user name of an imported account.
     username: Option<String>,
     /// With `password`.
     password: Option<String>,
