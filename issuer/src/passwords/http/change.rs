@@ -45,8 +45,7 @@ pub(super) async fn change(
 ) -> Result<StatusCode, Problem> {
     let Caller { user, session, .. } = caller.in_person()?;
     let mut check = Check::default();
-    let given = if body.current_password.is_empty() { Err("is required") } else { Ok(()) };
-    let given = check.field("current_password", given);
+    let given = check.required("current_password", !body.current_password.is_empty());
     let long_enough = check.field("password", passwords.check_length(&body.password));
     let (Some(()), Some(())) = (given, long_enough) else { return Err(check.refusal()) };
     // 403, not 401: a client that logs in anew on every 401 must not try this twice.

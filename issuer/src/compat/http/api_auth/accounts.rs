@@ -137,9 +137,8 @@ pub(super) async fn login(
     JsonBody(body): JsonBody<LoginBody>,
 ) -> Result<Response, Problem> {
     let mut check = Check::default();
-    let given = |present: bool| if present { Ok(()) } else { Err("is required") };
-    let email = check.field("email", given(!body.email.is_empty()));
-    let password = check.field("password", given(!body.password.is_empty()));
+    let email = check.required("email", !body.email.is_empty());
+    let password = check.required("password", !body.password.is_empty());
     let (Some(()), Some(())) = (email, password) else { return Err(check.refusal()) };
     let logins = &compat.api_auth.logins;
     let Entered { signer, granted } = logins.at_once(&body.email, body.password, &client, &headers).await?;
