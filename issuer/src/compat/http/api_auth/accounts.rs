@@ -199,12 +199,8 @@ pub(super) async fn list(
     let (mut check, sessions) = (Check::default(), &compat.api_auth.sessions);
     let ring = &sessions.grants.cookie.ring;
     let Some(page) = Page::read(&parameters, LIST, ring, &mut check) else { return Err(check.refusal()) };
-    // One more, to know whether there is another page.
-    let mut users = store::page(sessions.db.reads(), "", page.after.as_deref(), page.limit + 1).await?;
-    let more = users.len() > page.limit;
-    users.truncate(page.limit);
-    let last = users.last().filter(|_| more);
-    let next_cursor = last.map(|user| page.cursor(&user.email, ring));
+    let found = store::page(sessions.db.reads(), "", page.after.as_deref(), page.wanted()).await?;
+    let (users, next_cursor) = page.cut(found, |user| &user.email, ring);
     let items = users.into_iter().map(UserBody::from).collect();
     Ok(Json(UsersBody { items, next_cursor }))
 }
