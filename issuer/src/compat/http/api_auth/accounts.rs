@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{AppendHeaders, IntoResponse, Response};
-use countersign_claims::Reject;
 use http::HeaderMap;
 use http::header::SET_COOKIE;
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::super::super::Compat;
 use super::UserBody;
+use crate::access::ADMIN;
 use crate::accounts::{Applicant, Registered, Registration, User, store};
 use crate::login::Entered;
 use crate::passwords::Password;
@@ -192,10 +192,7 @@ pub(super) async fn list(
     caller: Caller,
     parameters: Parameters,
 ) -> Result<Json<UsersBody>, Problem> {
-    let caller = caller.in_person()?;
-    if !caller.user.is_admin() {
-        return Err(Reject::Forbidden.into());
-    }
+    caller.in_person()?.with_role(ADMIN)?;
     let (mut check, sessions) = (Check::default(), &compat.api_auth.sessions);
     let ring = &sessions.grants.cookie.ring;
     let Some(page) = Page::read(&parameters, LIST, ring, &mut check) else { return Err(check.refusal()) };
