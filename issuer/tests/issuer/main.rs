@@ -33,6 +33,7 @@ mod password_change;
 mod password_reset;
 mod readme;
 mod refresh;
+mod registering;
 mod running;
 mod sessions;
 mod several;

@@ -72,6 +72,8 @@ pub(super) struct TokenBody {
          description = "`email_not_verified`: verify the address first; a link was sent to it"),
         (status = 409, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
          description = "`email_taken`"),
+        (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+         description = "`rate_limited`: too many registrations from one network"),
     ),
 )]
 pub(super) async fn register(
@@ -103,6 +105,8 @@ pub(super) async fn register(
          description = "`email_not_verified`: verify the address first; a link was sent to it"),
         (status = 409, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
          description = "`email_taken`"),
+        (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+         description = "`rate_limited`: too many registrations from one network"),
     ),
 )]
 pub(super) async fn register_by_email(
