@@ -70,9 +70,8 @@ async fn login(
 impl LoginBody {
     fn checked(self) -> Result<Self, Problem> {
         let mut check = Check::default();
-        let given = |present: bool| if present { Ok(()) } else { Err("is required") };
-        let email = check.field("email", given(!self.email.is_empty()));
-        let password = check.field("password", given(!self.password.is_empty()));
+        let email = check.required("email", !self.email.is_empty());
+        let password = check.required("password", !self.password.is_empty());
         if email.and(password).is_some() { Ok(self) } else { Err(check.refusal()) }
     }
 }
