@@ -204,6 +204,16 @@ pub async fn claim_login(tx: &mut Tx<'_>, id: &UserId, epoch: i64) -> Result<boo
     Ok(done.rows_affected() == 1)
 }
 
+/// Whether this account is active; held until the end of the transaction, so that it stays so.
+///
+/// # Errors
+/// Those of the database.
+pub async fn hold_if_active(tx: &mut Tx<'_>, id: &UserId) -> Result<bool, Error> {
+    let hold = "UPDATE users SET is_active = 1 WHERE id = $1 AND is_active = 1";
+    let held = sqlx::query(hold).bind(id.clone()).execute(tx.connection()).await?;
+    Ok(held.rows_affected() == 1)
+}
+
 /// Lets no login succeed that was checked before.
 ///
 /// # Errors

@@ -9,6 +9,7 @@
 mod outcome;
 pub mod store;
 mod sweep;
+mod throttle;
 
 use std::net::IpAddr;
 
@@ -20,6 +21,7 @@ use crate::secrets::Ring;
 
 pub use outcome::failed;
 pub use sweep::sweep;
+pub use throttle::Throttle;
 
 /// How many failures are too many, and what comes of them; times in seconds.
 #[derive(Debug, Clone, Copy)]
