@@ -75,6 +75,10 @@ impl Stack {
         command.arg("--config-path").arg(self.state.bootstrap());
         // Several stacks may run on one machine; hot restart would have them share memory.
         command.args(["--disable-hot-restart", "--log-level", "warning", "--concurrency", "2"]);
+        let token = self.state.service_token();
+        let token =
+            std::fs::read_to_string(&token).with_context(|| format!("cannot read {}", token.display()))?;
+        command.env("COUNTERSIGN_SERVICE_TOKEN", token);
         self.spawn("envoy", &mut command)
     }
 

@@ -22,6 +22,11 @@ impl UnixTime {
         Self(seconds)
     }
 
+    /// A date and time with an offset.
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        OffsetDateTime::parse(text, &Rfc3339).ok().map(|at| Self(at.unix_timestamp()))
+    }
+
     pub const fn seconds(self) -> i64 {
         self.0
     }
@@ -155,6 +160,10 @@ mod tests {
     #[test]
     fn a_moment_reads_as_rfc_3339_and_never_overflows() {
         assert_eq!(UnixTime::from_seconds(1_795_176_000).to_string(), "2026-11-20T12:00:00Z");
+        assert_eq!(
+            UnixTime::from_rfc3339("2026-11-20T13:00:00+01:00"),
+            Some(UnixTime::from_seconds(1_795_176_000))
+        );
         let end = UnixTime::from_seconds(i64::MAX);
         assert_eq!((end.plus(1), end.to_string()), (end, "1970-01-01T00:00:00Z".to_owned()));
         assert_eq!(UnixTime::from_seconds(i64::MIN).since(end), i64::MIN);

@@ -8,11 +8,13 @@ use countersign_claims::Verifier;
 
 use crate::accounts::Registrations;
 use crate::ambient::{Clock, Ids};
+use crate::api_keys::{self, ApiKeys};
 use crate::audit;
 use crate::compat::Compat;
 use crate::config::{Roles, Served, Settings};
 use crate::db::{Db, Readiness};
-use crate::limits::Limits;
+use crate::feed::Feed;
+use crate::limits::{Limits, Throttle};
 use crate::login::{self, Logins};
 use crate::mail::{self, Outbox};
 use crate::metrics::{Live, Metrics};
@@ -20,6 +22,7 @@ use crate::mfa::Mfa;
 use crate::oauth::OAuth;
 use crate::passwords::{BreachedList, Cost, HashError, Hasher, NewPasswords, Policy, Resets};
 use crate::secrets::Ring;
+use crate::services::Services;
 use crate::sessions::grant::Grants;
 use crate::sessions::{self, Callers, RefreshCookie, Sessions};
 use crate::tokens::http::Published;
@@ -56,6 +59,9 @@ pub struct App {
     pub resets: Resets,
     pub logins: Logins,
     pub sessions: Sessions,
+    pub services: Services,
+    pub feed: Feed,
+    pub api_keys: ApiKeys,
     pub oauth: OAuth,
     pub compat: Compat,
     pub metrics: Metrics,
@@ -135,6 +141,19 @@ impl App {
         };
         let sessions =
             Sessions { db: db.clone(), grants: grants.clone(), metrics: sessions::Metrics::default() };
+        let services = Services { db: db.clone(), clock: clock.clone(), throttle: Throttle::default() };
+        let api_keys = ApiKeys {
+            db: db.clone(),
+            clock: clock.clone(),
+            entropy: ids.entropy.clone(),
+            roles: Arc::clone(&roles),
+            minter: grants.minter.clone(),
+            access_lifetime: tokens.access_lifetime,
+            rules: grants.rules,
+            throttle: Throttle::default(),
+            metrics: api_keys::Metrics::default(),
+        };
+        let feed = Feed::new(db.clone(), clock.clone());
         let (requests, audit) = (web::Metrics::default(), audit::Metrics::default());
         let mails = mail::Metrics::default();
         let metrics = Metrics::new(|registry| {
@@ -143,6 +162,8 @@ impl App {
             sessions.metrics.register(registry);
             audit.register(registry);
             mails.register(registry);
+            feed.metrics.register(registry);
+            api_keys.metrics.register(registry);
             hasher.register(registry);
             db.register(registry);
             registry.register_collector(Box::new(Live {
@@ -181,6 +202,9 @@ impl App {
             resets,
             logins,
             sessions,
+            services,
+            feed,
+            api_keys,
             metrics,
         })
     }

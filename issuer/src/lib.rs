@@ -3,7 +3,7 @@
 //! Three floors, and what stands on one knows only those below. On top, what is put together: [`cli`], [`app`],
 //! [`router`], and the pages of operators, [`health`] and [`metrics`]. Below, the rooms, one per capability, each with
 //! its rules in `mod.rs`, its SQL in `store.rs` and its routes in `http.rs`: [`accounts`], [`login`], [`mfa`], [`limits`],
-//! [`sessions`], [`tokens`], [`passwords`], [`verification`], [`mail`], [`access`], [`admin`], [`audit`], [`feed`], and
+//! [`sessions`], [`tokens`], [`passwords`], [`verification`], [`mail`], [`access`], [`api_keys`], [`services`], [`admin`], [`audit`], [`feed`], and
 //! the faces that other clients know, [`oauth`] and [`compat`]. Under them the walls: [`web`], [`db`], [`jobs`],
 //! [`secrets`], [`log`], [`config`], and [`ambient`], the one door to time and randomness.
 #![cfg_attr(
@@ -22,6 +22,7 @@ pub mod access;
 pub mod accounts;
 pub mod admin;
 pub mod ambient;
+pub mod api_keys;
 pub mod app;
 pub mod audit;
 pub mod cli;
@@ -41,6 +42,7 @@ pub mod oauth;
 pub mod passwords;
 pub mod router;
 pub mod secrets;
+pub mod services;
 pub mod sessions;
 pub mod tokens;
 pub mod verification;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn;
 use axum::response::IntoResponse as _;
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use utoipa::openapi::OpenApi;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -16,12 +17,16 @@ use crate::compat::http::{API_DOCS_PATH, API_OPENAPI_PATH};
 use crate::config::Served;
 use crate::web::{self, Limits};
 use crate::{
-    access, accounts, admin, audit, compat, health, login, mfa, oauth, passwords, sessions, tokens,
-    verification,
+    access, accounts, admin, api_keys, audit, compat, feed, health, login, mfa, oauth, passwords, services,
+    sessions, tokens, verification,
 };
 
 /// What clients and our own machines may call.
 const API: Limits = Limits { body: 64 * 1024, deadline: Duration::from_secs(20) };
+
+/// What waits for something to happen.
+const WAITS: Limits =
+    Limits { body: 0, deadline: feed::LONGEST_WAIT.saturating_add(Duration::from_secs(10)) };
 
 /// Pages and documents: nothing is sent to them.
 const PAGES: Limits = Limits { body: 0, deadline: Duration::from_secs(10) };
@@ -33,6 +38,7 @@ fn within(grace: i64) -> Limits {
 }
 
 const OPENAPI_PATH: &str = "/v1/openapi.json";
+const INTERNAL_OPENAPI_PATH: &str = "/v1/internal/openapi.json";
 const DOCS_PATH: &str = "/docs";
 
 /// The keys and the probes are there whatever else is.
@@ -47,6 +53,7 @@ fn public_api(served: Served) -> OpenApiRouter<App> {
             .merge(passwords::http::routes())
             .merge(sessions::http::routes())
             .merge(access::http::routes())
+            .merge(api_keys::http::routes())
             .merge(audit::http::routes())
             .merge(admin::http::routes())
             .merge(oauth::http::routes());
@@ -85,7 +92,14 @@ fn description(document: &OpenApi, path: &'static str, page: &'static str) -> Ro
 }
 
 fn internal_api() -> OpenApiRouter<App> {
-    OpenApiRouter::new().merge(health::routes()).merge(health::internal_routes())
+    OpenApiRouter::new()
+        .merge(health::routes())
+        .merge(health::internal_routes())
+        .merge(api_keys::http::internal_routes())
+}
+
+fn internal_waits() -> OpenApiRouter<App> {
+    feed::http::internal_routes()
 }
 
 /// What clients reach, through the edge.
@@ -95,10 +109,9 @@ pub fn public(app: App) -> Router {
     let cors = app.origins.cors();
     let around = |routes, limits| web::around(routes, limits, app.ids.clone(), app.requests.clone());
     let unknown = Router::new().fallback(web::not_found);
+    let api = api.method_not_allowed_fallback(web::method_not_allowed).layer(from_fn(services::misplaced));
     let routes =
-        around(api.method_not_allowed_fallback(web::method_not_allowed), within(app.grants.rules.grace))
-            .merge(around(pages, PAGES))
-            .merge(around(unknown, API));
+        around(api, within(app.grants.rules.grace)).merge(around(pages, PAGES)).merge(around(unknown, API));
     // Outside of everything, because a browser must be told of refusals, too.
     routes.layer(cors).with_state(app)
 }
@@ -106,8 +119,16 @@ pub fn public(app: App) -> Router {
 /// What only our own machines reach: the edge never routes it.
 pub fn internal(app: App) -> Router {
     let (api, _) = internal_api().split_for_parts();
-    let routes = api.fallback(web::not_found).method_not_allowed_fallback(web::method_not_allowed);
-    web::around(routes, API, app.ids.clone(), app.requests.clone()).with_state(app)
+    let (waits, _) = internal_waits().split_for_parts();
+    let pages = description(&internal_openapi(), INTERNAL_OPENAPI_PATH, DOCS_PATH);
+    let around = |routes: Router<App>, limits| {
+        let routes = routes.method_not_allowed_fallback(web::method_not_allowed);
+        web::around(routes, limits, app.ids.clone(), app.requests.clone())
+    };
+    let unknown = Router::new().fallback(web::not_found);
+    let routes =
+        around(api, API).merge(around(waits, WAITS)).merge(around(pages, PAGES)).merge(around(unknown, API));
+    routes.with_state(app)
 }
 
 /// The document of the public API (OpenAPI 3.1), made from the routes themselves.
@@ -115,14 +136,31 @@ pub fn openapi(served: Served) -> OpenApi {
     described(public_api(served).split_for_parts().1)
 }
 
-fn described(mut document: OpenApi) -> OpenApi {
-    document.info.title = "Countersign issuer".to_owned();
+/// The document of what the internal listener serves.
+pub fn internal_openapi() -> OpenApi {
+    let about = "What the edge and other services of ours ask the issuer, each with the secret that \
+                 `countersign services add` has given it.";
+    let document = internal_api().merge(internal_waits()).split_for_parts().1;
+    let mut document = entitled(document, "Countersign issuer, internal", about);
+    let token =
+        ApiKeyValue::with_description("x-service-token", "A service token with the scope of the call");
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("service_token", SecurityScheme::ApiKey(ApiKey::Header(token)));
+    document
+}
+
+fn entitled(mut document: OpenApi, title: &str, about: &str) -> OpenApi {
+    let refusals = "A refusal is `application/problem+json` (RFC 9457) with `reason` for programs and `detail` \
+                    for people.";
+    document.info.title = title.to_owned();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
-    document.info.description = Some(
-        "Accounts, logins, sessions and the keys that verify their tokens. A refusal is \
-         `application/problem+json` (RFC 9457) with `reason` for programs and `detail` for people."
-            .to_owned(),
-    );
+    document.info.description = Some(format!("{about} {refusals}"));
+    document
+}
+
+fn described(document: OpenApi) -> OpenApi {
+    let about = "Accounts, logins, sessions and the keys that verify their tokens.";
+    let mut document = entitled(document, "Countersign issuer", about);
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));

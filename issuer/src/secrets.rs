@@ -4,6 +4,8 @@
 //! Every purpose has keys of its own (HKDF, RFC 5869), so that nothing made for one passes for another, and a
 //! ciphertext opens only in the place it was made for.
 
+mod machine;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,6 +18,8 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::ambient::Entropy;
 use crate::config::Secrets;
+
+pub use machine::{MachineSecret, Malformed};
 
 /// Names a secret in what was made with it: a part of its hash, the same on every issuer.
 type Id = [u8; 4];

@@ -96,6 +96,11 @@ impl State {
         self.root.join("issuer/admin.password")
     }
 
+    /// Where the secret is kept by which the issuer knows the edge.
+    pub fn service_token(&self) -> PathBuf {
+        self.root.join("issuer/edge.token")
+    }
+
     /// Where the issuer's messages are, a file each.
     pub fn mail(&self) -> PathBuf {
         self.root.join("issuer/mail")
@@ -181,9 +186,28 @@ impl State {
         }
         if !self.admin_password().exists() {
             operate(&["migrate"], "")?;
-            self.create_admin(operate)?;
+            self.create_admin(&operate)?;
+        }
+        if !self.service_token().exists() {
+            operate(&["migrate"], "")?;
+            self.add_service(&operate)?;
         }
         Ok(())
+    }
+
+    /// The token, too, is kept under another name until the issuer knows it.
+    fn add_service(&self, operate: impl Fn(&[&str], &str) -> Result<String>) -> Result<()> {
+        let pending = self.service_token().with_extension("pending");
+        if !pending.exists() {
+            write_secret(&pending, &random_hex::<32>()?)?;
+        }
+        let scopes = ["--scope", "revocations:read", "--scope", "api-keys:exchange"];
+        let add = [&["services", "add", "edge", "--secret-stdin"][..], &scopes].concat();
+        match operate(&add, &fs::read_to_string(&pending)?) {
+            // An earlier start, cut short, has added it.
+            Err(error) if !error.to_string().contains("in use already") => Err(error),
+            _ => fs::rename(&pending, self.service_token()).context("cannot keep the edge's service token"),
+        }
     }
 
     /// The password is kept under another name until the account is there, so that a start that was cut short is
@@ -223,10 +247,6 @@ fn with_ports(bootstrap: &str, ports: Ports) -> Result<String> {
     let value = |port: &str| format!("port_value: {port} ");
     let mut text = bootstrap.to_owned();
     for ((name, standard), _) in ports() {
-        // Nothing at the edge talks to it yet.
-        if standard == Ports::LOCAL.internal && !text.contains(&value(&standard.to_string())) {
-            continue;
-        }
         text = replace(&text, &value(&standard.to_string()), &value(name))?;
     }
     Ok(ports()

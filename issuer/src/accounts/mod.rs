@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::access::ADMIN;
 use crate::ambient::UnixTime;
 use crate::config::Roles;
+use crate::services::AUDITED;
 
 pub use name::{InvalidName, InvalidUsername, Name, Username, is_invisible};
 pub use registration::{Applicant, Registered, Registration, Registrations};
@@ -27,8 +28,8 @@ pub struct UserId(String);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "must have 1 to 64 visible ASCII characters, none of them a comma, and be neither \"operator\" nor \"issuer\", by which \
-     the audit means others"
+    "must have 1 to 64 visible ASCII characters, none of them a comma, and be neither \"operator\" nor \"issuer\" nor begin \
+     with \"service:\", by which the audit means others"
 )]
 pub struct InvalidId;
 
@@ -47,7 +48,8 @@ impl UserId {
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let fits = (1..=Self::LONGEST).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_graphic() && b != b',')
-            && !["operator", "issuer"].contains(&text);
+            && !["operator", "issuer"].contains(&text)
+            && !text.starts_with(AUDITED);
         if fits { Ok(Self(text.to_owned())) } else { Err(InvalidId) }
     }
 
@@ -248,7 +250,7 @@ mod tests {
         for id in ["1", "507f1f77bcf86cd799439011", "a:b/c", &"x".repeat(64)] {
             assert_eq!(UserId::parse(id).unwrap().as_str(), id);
         }
-        for id in ["", "a b", "a,b", "ä", "a\n", &"x".repeat(65), "operator", "issuer"] {
+        for id in ["", "a b", "a,b", "ä", "a\n", &"x".repeat(65), "operator", "issuer", "service:edge"] {
             assert!(UserId::parse(id).is_err(), "{id:?}");
         }
     }

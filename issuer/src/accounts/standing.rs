@@ -2,6 +2,7 @@
 //! belongs to it - events, ended sessions, word to verifiers - in one transaction, for administrators and operators alike.
 
 use super::{User, UserId, store};
+use crate::api_keys;
 use crate::audit::{self, Event, Kind, Origin};
 use crate::db::{Error, Tx};
 use crate::mail::{self, Letter};
@@ -34,7 +35,7 @@ pub enum Outcome {
     Unknown,
 }
 
-/// Opens or closes an account, replaces its roles, or both at once. To close it ends its sessions.
+/// Opens or closes an account, replaces its roles, or both at once. To close it ends its sessions and its API keys.
 ///
 /// # Errors
 /// Those of the database.
@@ -63,6 +64,7 @@ pub async fn change(
     }
     if !user.is_active {
         ending::end_all(tx, id, Kind::SessionEnded, origin, rules).await?;
+        api_keys::ending::end_all(tx, id, origin, rules).await?;
     }
     Ok(Outcome::Done(user))
 }
@@ -117,12 +119,13 @@ pub async fn delete(
 ) -> Result<Outcome, Error> {
     store::hold_administrators(tx).await?;
     let Some(user) = store::find(tx.connection(), id).await? else { return Ok(Outcome::Unknown) };
-    // Closed first, because that is refused where deleting it must be; its sessions end before their rows go.
+    // Closed first, because that is refused where deleting it must be; its sessions and keys end before their rows go.
     let closed = Change { active: Some(false), roles: None };
     if store::set_standing(tx, id, &closed, last).await?.is_none() {
         return Ok(Outcome::Refused);
     }
     ending::end_all(tx, id, Kind::SessionEnded, origin, rules).await?;
+    api_keys::ending::end_all(tx, id, origin, rules).await?;
     store::delete(tx, id).await?;
     note(tx, Kind::UserDeleted, id, origin).await?;
     Ok(Outcome::Done(user))

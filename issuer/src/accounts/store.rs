@@ -192,6 +192,16 @@ pub async fn page<'e>(
     Ok(rows.into_iter().map(User::from).collect())
 }
 
+/// Whether this account is active; held until the end of the transaction, so that it stays so.
+///
+/// # Errors
+/// Those of the database.
+pub async fn hold_if_active(tx: &mut Tx<'_>, id: &UserId) -> Result<bool, Error> {
+    let hold = "UPDATE users SET is_active = 1 WHERE id = $1 AND is_active = 1";
+    let held = sqlx::query(hold).bind(id.clone()).execute(tx.connection()).await?;
+    Ok(held.rows_affected() == 1)
+}
+
 /// Holds the right to take an administrator away until the end of the transaction: who comes second sees what the first
 /// has done.
 ///

@@ -2,8 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::Admin;
 use crate::ambient::UnixTime;
@@ -71,6 +69,6 @@ fn kind(text: &str) -> Result<Kind, String> {
 }
 
 fn moment(text: &str) -> Result<UnixTime, String> {
-    let moment = OffsetDateTime::parse(text, &Rfc3339).map(|at| UnixTime::from_seconds(at.unix_timestamp()));
-    moment.map_err(|_| "must be a date and time with an offset, such as 2026-11-20T00:00:00Z".to_owned())
+    let hint = "must be a date and time with an offset, such as 2026-11-20T00:00:00Z";
+    UnixTime::from_rfc3339(text).ok_or_else(|| hint.to_owned())
 }

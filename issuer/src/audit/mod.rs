@@ -64,6 +64,10 @@ kinds! {
     AccountUnlocked => "account_unlocked",
     /// So many at once that there is no event for each.
     UsersImported => "users_imported",
+    ApiKeyCreated => "api_key_created",
+    ApiKeyRevoked => "api_key_revoked",
+    ServiceCreated => "service_created",
+    ServiceRevoked => "service_revoked",
     EmailVerified => "email_verified",
     PasswordResetRequested => "password_reset_requested",
     PasswordReset => "password_reset",
@@ -180,11 +184,12 @@ pub struct EventBody {
     outcome: String,
     /// Who made it happen: a user, `operator`, or `issuer` by its own rules; null for someone whom we do not know.
     actor: Option<String>,
-    /// Whose account it is about.
+    /// Whose account it is about, or `service:` and the name of a service.
     subject: Option<String>,
     ip: Option<String>,
     /// What the client called itself.
     device: Option<String>,
+    /// Of a session, an API key or a service token.
     session_id: Option<String>,
     request_id: Option<String>,
 }

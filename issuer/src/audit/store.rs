@@ -3,9 +3,10 @@
 use sqlx::FromRow;
 
 use super::chain::{Chain, Head, Link};
-use super::{Event, Kind, Recorded};
+use super::{Event, Kind, Origin, Recorded};
 use crate::ambient::UnixTime;
 use crate::db::{Error, Source, Tx};
+use crate::services::ServiceName;
 
 /// The columns of a [`Recorded`].
 macro_rules! event_columns {
@@ -20,13 +21,37 @@ macro_rules! event_columns {
 /// Those of the database.
 pub async fn record(tx: &mut Tx<'_>, event: Event<'_>) -> Result<(), Error> {
     let Event { kind, subject, session_id, origin } = event;
+    write(tx, kind, subject.map(ToString::to_string), session_id, origin).await
+}
+
+/// Writes an event about a secret of a service.
+///
+/// # Errors
+/// Those of the database.
+pub async fn record_of_service(
+    tx: &mut Tx<'_>,
+    kind: Kind,
+    service: &ServiceName,
+    token_id: &str,
+    origin: &Origin,
+) -> Result<(), Error> {
+    write(tx, kind, Some(service.as_subject()), Some(token_id), origin).await
+}
+
+async fn write(
+    tx: &mut Tx<'_>,
+    kind: Kind,
+    subject: Option<String>,
+    session_id: Option<&str>,
+    origin: &Origin,
+) -> Result<(), Error> {
     let event = Recorded {
         id: tx.new_id().to_string(),
         at: tx.now(),
         kind: kind.as_str().to_owned(),
         outcome: kind.outcome().to_owned(),
         actor: origin.actor.as_str().map(str::to_owned),
-        subject: subject.map(ToString::to_string),
+        subject,
         ip: origin.ip.map(|ip| ip.to_string()),
         device: origin.device.clone(),
         session_id: session_id.map(str::to_owned),

@@ -1,11 +1,13 @@
 //! The operator's command. What goes wrong is one line per cause on standard error and a non-zero exit; passwords
 //! and keys are never taken from, or shown on, the command line.
 
+mod api_keys;
 mod audit;
 mod check;
 mod keys;
 mod passwords;
 mod serve;
+mod services;
 mod users;
 
 use std::ffi::OsString;
@@ -51,6 +53,12 @@ enum Command {
     /// Make, import, list, change and delete accounts, help who is locked out.
     #[command(subcommand)]
     Users(users::Command),
+    /// Say which services may call the internal listener, and with which secrets.
+    #[command(subcommand)]
+    Services(services::Command),
+    /// Take over API keys of another system, show and revoke those of an account.
+    #[command(subcommand)]
+    ApiKeys(api_keys::Command),
     /// Make the list of breached passwords.
     #[command(subcommand)]
     Passwords(passwords::Command),
@@ -74,6 +82,8 @@ pub fn main() -> ExitCode {
         Command::Check => check::run(&config),
         Command::Keys(command) => keys::run(&config, command).map(|()| ExitCode::SUCCESS),
         Command::Users(command) => users::run(&config, command),
+        Command::Services(command) => services::run(&config, command).map(|()| ExitCode::SUCCESS),
+        Command::ApiKeys(command) => api_keys::run(&config, command),
         Command::Passwords(command) => passwords::run(&config, command).map(|()| ExitCode::SUCCESS),
         Command::Audit(command) => audit::run(&config, command).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => {

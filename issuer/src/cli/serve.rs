@@ -20,7 +20,7 @@ use crate::passwords::{BreachedError, BreachedList, available_memory_kib};
 use crate::tokens::reload::{Reloader, Watch};
 use crate::tokens::{KeySet, Lifetimes, LiveKeys, NOTED_EVERY, oversize};
 use crate::web::{self, Connections};
-use crate::{audit, limits, log, login, mail, router, sessions, verification};
+use crate::{api_keys, audit, limits, log, login, mail, router, sessions, verification};
 
 /// More threads than this only wait: hashing has its own, and a request needs little else.
 const MAX_WORKERS: usize = 4;
@@ -89,6 +89,7 @@ async fn serve(settings: Settings, env: Vec<(String, String)>, keys: KeySet, ids
     };
     let mut tasks = Supervisor::default();
     let app = App::new(&settings, ids.clone(), db.clone(), keys, tasks.restarts())?;
+    app.feed.begin().await?;
     // Before anything is signed, so that a key of longer tokens is published again at once.
     note_lifetime(&reloader, &db).await?;
     // Begun here, so that no change and no SIGHUP is missed between now and the task's turn.
@@ -116,17 +117,20 @@ async fn serve(settings: Settings, env: Vec<(String, String)>, keys: KeySet, ids
         let mut stopped = stopped.clone();
         async move { drop(stopped.wait_for(|stop| *stop).await) }
     };
+    let feed = app.feed.clone();
     let hear = async {
         let signal = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
             () = db.ended() => {
                 tracing::error!(event = "writer_ended", "nothing can be written any more");
+                feed.stop();
                 let _ = stopping.send(true);
                 return Err(anyhow!("the thread that writes to the database ended"));
             }
         };
         tracing::info!(event = "stopping", signal, "finishing requests under way");
+        feed.stop();
         let _ = stopping.send(true);
         Ok(())
     };
@@ -234,6 +238,7 @@ async fn sweep_once(app: &App, retention: Option<i64>, lease: &Lease) -> Result<
     let forgotten = sessions::sweep(&app.db, app.clock.now()).await?;
     login::sweep(&app.db).await?;
     limits::sweep(&app.db).await?;
+    api_keys::sweep(&app.db, app.clock.now()).await?;
     verification::sweep(&app.db).await?;
     mail::sweep(&app.db).await?;
     let resealed = app.mfa.reseal(&app.db).await?;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use sqlx::{Any, AnyPool, Executor};
+use tokio::sync::watch;
 
 pub use error::{Error, Unavailable};
 pub use open::{OpenError, Schema, migrate, open, pending_migrations};
@@ -35,6 +36,7 @@ pub struct Db {
     backend: Backend,
     reads: AnyPool,
     writes: writer::Queue,
+    bell: watch::Sender<()>,
     figures: Arc<Figures>,
 }
 
@@ -57,6 +59,12 @@ impl Db {
         F: AsyncFn(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
     {
         self.writes.write(work).await
+    }
+
+    /// Changes whenever a transaction of ours was committed that [rang](Tx::ring): there may be something new to read. What
+    /// other processes write is not heard.
+    pub fn bell(&self) -> watch::Receiver<()> {
+        self.bell.subscribe()
     }
 
     /// Where to read what has been committed.

@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::MigrateError;
 use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
+use tokio::sync::watch;
 
 use super::tx::Stalls;
 use super::{Backend, Db, Error, Figures, migrations, readiness, writer};
@@ -66,11 +67,12 @@ pub async fn open(settings: &Settings, schema: Schema, ids: &Ids) -> Result<Db, 
         },
     }
     let fail = |error: sqlx::Error| OpenError::new(url, Error::from(error));
-    let figures = Arc::<Figures>::default();
+    let (figures, bell) = (Arc::<Figures>::default(), watch::Sender::default());
     let desk = writer::Desk {
         ids: ids.clone(),
         ring: Ring::from(&settings.archive_secrets()),
         stalls: Stalls::default(),
+        bell: bell.clone(),
         figures: Arc::clone(&figures),
     };
     let (backend, address) = (backend(url), address(url, "rw"));
@@ -94,7 +96,7 @@ pub async fn open(settings: &Settings, schema: Schema, ids: &Ids) -> Result<Db, 
             (pool(&address, backend, half).await, writes)
         }
     };
-    let db = Db { backend, reads: reads.map_err(fail)?, writes: writes.map_err(fail)?, figures };
+    let db = Db { backend, reads: reads.map_err(fail)?, writes: writes.map_err(fail)?, bell, figures };
     // A database that became read-only since its last migration shows only when something writes.
     readiness::write_probe(&db).await.map_err(|error| OpenError::new(url, error))?;
     Ok(db)

@@ -56,6 +56,12 @@ impl<'c> Tx<'c> {
         self.effects.push(Box::new(effect));
     }
 
+    /// Tells whoever listens to [`Db::bell`](super::Db::bell), once this transaction has been committed.
+    pub fn ring(&mut self) {
+        let bell = self.desk.bell.clone();
+        self.after_commit(move || bell.send_replace(()));
+    }
+
     /// When what was written at `written` became true for others: later than that only if the commit was slow.
     pub fn committed_at(&self, written: UnixTime) -> UnixTime {
         self.desk.stalls.committed_at(written)

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 use super::tx::{Stalls, Tx};
@@ -105,6 +105,7 @@ pub(super) struct Desk {
     pub(super) ids: Ids,
     pub(super) ring: Ring,
     pub(super) stalls: Stalls,
+    pub(super) bell: watch::Sender<()>,
     pub(super) figures: Arc<Figures>,
 }
 
@@ -272,7 +273,8 @@ mod tests {
 
     fn desk() -> Desk {
         let (stalls, figures) = (Stalls::default(), Arc::default());
-        Desk { ids: Ids::system(), ring: Ring::of(&["one".to_owned()]), stalls, figures }
+        let (ring, bell) = (Ring::of(&["one".to_owned()]), watch::Sender::default());
+        Desk { ids: Ids::system(), ring, stalls, bell, figures }
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ mod outcome;
 mod registering;
 pub mod store;
 mod sweep;
+mod throttle;
 
 use std::net::IpAddr;
 
@@ -22,6 +23,7 @@ use crate::secrets::Ring;
 
 pub use outcome::failed;
 pub use sweep::sweep;
+pub use throttle::Throttle;
 
 /// How many are too many, and what comes of them; times in seconds.
 #[derive(Debug, Clone, Copy)]

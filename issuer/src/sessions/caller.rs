@@ -10,6 +10,7 @@ use http::request::Parts;
 use super::{Session, SessionId, store};
 use crate::accounts::{User, UserId};
 use crate::ambient::{Clock, UnixTime};
+use crate::api_keys::{self, ApiKey, ApiKeyId};
 use crate::db::Db;
 use crate::tokens::LiveKeys;
 use crate::web::{Problem, Reason, bearer};
@@ -23,7 +24,7 @@ pub enum Subject<'a> {
     ApiKey(&'a UserId),
 }
 
-/// A caller with a good token, a session that has not ended, and an account that is active.
+/// A caller with a good token, a session that has not ended, or an API key that is good, and an account that is active.
 #[derive(Debug)]
 pub struct Caller {
     pub user: User,
@@ -34,7 +35,7 @@ pub struct Caller {
 
 impl Caller {
     pub fn subject(&self) -> Subject<'_> {
-        if self.session.amr.iter().any(|method| method == "api_key") {
+        if is_by_key(&self.session.amr) {
             Subject::ApiKey(&self.user.id)
         } else {
             Subject::User(&self.user.id)
@@ -102,9 +103,16 @@ impl Callers {
         let now = self.clock.now();
         let keys = self.keys.at(now.seconds());
         let claims = self.verifier.verify(token, &keys.keyring, now.seconds())?;
-        let session_id = claims.session_id.as_deref().and_then(SessionId::parse);
-        let session_id = session_id.ok_or(Reject::InvalidClaims)?;
-        match store::find_with_user(self.db.reads(), &session_id).await? {
+        let session_id = claims.session_id.as_deref().ok_or(Reject::InvalidClaims)?;
+        let found = if is_by_key(&claims.amr) {
+            let id = ApiKeyId::parse(session_id).ok_or(Reject::InvalidClaims)?;
+            let found = api_keys::store::find_with_user(self.db.reads(), &id).await?;
+            found.map(|(key, user)| (of_key(key), user))
+        } else {
+            let id = SessionId::parse(session_id).ok_or(Reject::InvalidClaims)?;
+            store::find_with_user(self.db.reads(), &id).await?
+        };
+        match found {
             Some((session, user))
                 if user.id.as_str() == claims.sub && user.is_active && session.is_live(now) =>
             {
@@ -113,6 +121,30 @@ impl Callers {
             }
             _ => Err(Reject::Revoked.into()),
         }
+    }
+}
+
+fn is_by_key(amr: &[String]) -> bool {
+    amr.iter().any(|method| method == api_keys::AMR)
+}
+
+/// What a key has instead of a session: it lasts as long as the key.
+fn of_key(key: ApiKey) -> Session {
+    let end = key.expires_at.unwrap_or(UnixTime::from_seconds(i64::MAX));
+    Session {
+        id: key.id.into(),
+        user_id: key.owner,
+        counter: 0,
+        created_at: key.created_at,
+        last_used_at: key.last_used_at.unwrap_or(key.created_at),
+        rotated_at: None,
+        idle_expires_at: end,
+        expires_at: end,
+        revoked_at: None,
+        persistent: true,
+        amr: vec![api_keys::AMR.to_owned()],
+        device: key.name,
+        ip: None,
     }
 }
 

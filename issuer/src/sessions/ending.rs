@@ -2,9 +2,14 @@
 
 use super::{Rules, Session, SessionId, store};
 use crate::accounts::UserId;
+use crate::ambient::UnixTime;
 use crate::audit::{self, Event, Kind, Origin};
 use crate::db::{Error, Tx};
-use crate::feed;
+use crate::{feed, tokens};
+
+/// Seconds after the end of a session in which a token of it may still be signed: its refresh was committed before, and no
+/// call takes as long. The clocks of two issuers may differ by less.
+const SIGNED_LATE: i64 = 30;
 
 /// Ends one session of `owner`; false if it had ended, or is none of theirs.
 ///
@@ -93,11 +98,26 @@ async fn tell(
     origin: &Origin,
     rules: Rules,
 ) -> Result<(), Error> {
-    let until = tx.now().plus(rules.token_life);
+    if ended.is_empty() {
+        return Ok(());
+    }
+    let until = last_token_expires(tx, rules).await?;
     for id in ended {
         feed::store::revoke_session(tx, id.as_str(), until).await?;
         let event = Event { kind, subject: Some(owner), session_id: Some(id.as_str()), origin };
         audit::store::record(tx, event).await?;
     }
     Ok(())
+}
+
+/// When no verifier takes a token any more of what ends now, clock skew included.
+///
+/// # Errors
+/// Those of the database.
+pub async fn last_token_expires(tx: &mut Tx<'_>, rules: Rules) -> Result<UnixTime, Error> {
+    let now = tx.now();
+    // Longer ones than today's may be alive that were issued under another configuration.
+    let longest = tokens::store::longest_lifetime(tx.connection(), now).await?;
+    let life = rules.token_life.max(longest.saturating_add(rules.clock_skew));
+    Ok(now.plus(life).plus(SIGNED_LATE))
 }

@@ -145,6 +145,7 @@ impl Grants {
             authenticated_at: session.created_at,
             lifetime: self.access_lifetime,
             ends_at: session.refreshable_until(),
+            scopes: None,
         })?;
         let token = RefreshToken { session_id: session.id.clone(), counter: session.counter };
         let refresh_token = token.sign(&self.cookie.ring);

@@ -4,6 +4,8 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use crate::api_keys::ApiKeyId;
+
 /// A UUIDv7, lower case and hyphenated.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, sqlx::Type)]
 #[sqlx(transparent)]
@@ -21,6 +23,13 @@ impl SessionId {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Tokens and verifiers know a key as they know a session.
+impl From<ApiKeyId> for SessionId {
+    fn from(id: ApiKeyId) -> Self {
+        Self(id.as_str().to_owned())
     }
 }
 

@@ -13,7 +13,7 @@ impl Sessions {
     /// is missing or no longer good, by the refresh token. Without any, there is nothing to end.
     ///
     /// # Errors
-    /// 403 for another site's page that carries the cookie along; those of the database.
+    /// 403 for another site's page that carries the cookie along, and for a program with a key; those of the database.
     pub async fn log_out(
         &self,
         caller: Result<Caller, Problem>,
@@ -23,7 +23,7 @@ impl Sessions {
         headers: &HeaderMap,
     ) -> Result<(), Problem> {
         match caller {
-            Ok(caller) => Ok(self.end(caller, everywhere, client).await?),
+            Ok(caller) => Ok(self.end(caller.in_person()?, everywhere, client).await?),
             Err(problem) if problem.is_unavailable() => Err(problem),
             Err(_) => {
                 if refresh_token.is_none() && self.grants.cookie.get(headers) != Ok(None) {

@@ -83,6 +83,8 @@ pub struct Rules {
     pub most: u32,
     /// How long after its last refresh a session may have a live access token: their lifetime and the verifiers' skew.
     pub token_life: i64,
+    /// Of the verifiers.
+    pub clock_skew: i64,
     /// Whether nobody begins one before their address is verified.
     pub verified_only: bool,
 }
@@ -96,6 +98,7 @@ impl From<&config::Settings> for Rules {
             grace: refresh_grace,
             most: max_per_user,
             token_life: settings.overlap(),
+            clock_skew: settings.tokens.clock_skew,
             verified_only: settings.accounts.verify_email,
         }
     }

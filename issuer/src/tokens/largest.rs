@@ -47,6 +47,7 @@ fn largest(settings: &Settings) -> usize {
         authenticated_at: LATE,
         lifetime: settings.tokens.access_lifetime,
         ends_at: LATE,
+        scopes: None,
     };
     let claims = Rules::new(settings).claims(bearer, id, LATE);
     let token =

@@ -25,6 +25,8 @@ pub struct Bearer<'a> {
     pub lifetime: i64,
     /// No token of the session outlives it.
     pub ends_at: UnixTime,
+    /// Of what the user's roles grant, only these, and no role, which may stand for more. `None`: all of it.
+    pub scopes: Option<&'a [String]>,
 }
 
 /// A signed token.
@@ -58,7 +60,9 @@ impl Rules {
     }
 
     pub(super) fn claims(&self, bearer: Bearer<'_>, id: Uuid, now: UnixTime) -> AccessClaims {
-        let Bearer { user, session_id, amr, authenticated_at, lifetime, ends_at } = bearer;
+        let Bearer { user, session_id, amr, authenticated_at, lifetime, ends_at, scopes } = bearer;
+        let mut granted = self.roles.permissions(&user.roles);
+        granted.retain(|permission| scopes.is_none_or(|scopes| scopes.iter().any(|one| one == permission)));
         let exp = now.plus(lifetime).min(ends_at);
         AccessClaims {
             iss: self.tokens.issuer.clone(),
@@ -72,8 +76,8 @@ impl Rules {
             session_id: Some(session_id.to_owned()),
             email: Some(user.email.clone()),
             name: Some(user.name.clone()),
-            roles: user.roles.clone(),
-            scope: Some(self.roles.permissions(&user.roles).join(" ")),
+            roles: if scopes.is_none() { user.roles.clone() } else { Vec::new() },
+            scope: Some(granted.join(" ")),
             amr: amr.to_vec(),
             auth_time: Some(authenticated_at.seconds()),
         }

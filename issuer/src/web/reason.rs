@@ -7,10 +7,14 @@ use http::StatusCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
     AccountInactive,
+    ApiKeyExpired,
+    ApiKeyInvalid,
+    ApiKeyOwnerInactive,
     AuthenticationTooOld,
     BodyTooLarge,
     BodyUnreadable,
     Busy,
+    CredentialMisplaced,
     CrossSite,
     EmailNotVerified,
     EmailTaken,
@@ -34,9 +38,13 @@ pub enum Reason {
     RateLimited,
     RefreshInvalid,
     RefreshReused,
+    ServiceScopeMissing,
+    ServiceTokenInvalid,
+    ServiceTokenMissing,
     SessionExpired,
     SessionRevoked,
     Timeout,
+    TooManyApiKeys,
     UnsupportedMediaType,
     WrongCode,
     WrongPassword,
@@ -51,10 +59,14 @@ struct Text {
 impl Reason {
     pub const ALL: &'static [Self] = &[
         Self::AccountInactive,
+        Self::ApiKeyExpired,
+        Self::ApiKeyInvalid,
+        Self::ApiKeyOwnerInactive,
         Self::AuthenticationTooOld,
         Self::BodyTooLarge,
         Self::BodyUnreadable,
         Self::Busy,
+        Self::CredentialMisplaced,
         Self::CrossSite,
         Self::EmailNotVerified,
         Self::EmailTaken,
@@ -78,9 +90,13 @@ impl Reason {
         Self::RateLimited,
         Self::RefreshInvalid,
         Self::RefreshReused,
+        Self::ServiceScopeMissing,
+        Self::ServiceTokenInvalid,
+        Self::ServiceTokenMissing,
         Self::SessionExpired,
         Self::SessionRevoked,
         Self::Timeout,
+        Self::TooManyApiKeys,
         Self::UnsupportedMediaType,
         Self::WrongCode,
         Self::WrongPassword,
@@ -97,6 +113,15 @@ impl Reason {
             Self::AccountInactive => {
                 text(StatusCode::FORBIDDEN, "account_inactive", "This account is not active")
             }
+            Self::ApiKeyExpired => {
+                text(StatusCode::UNAUTHORIZED, "api_key_expired", "This API key has expired")
+            }
+            Self::ApiKeyInvalid => text(StatusCode::UNAUTHORIZED, "api_key_invalid", "Invalid API key"),
+            Self::ApiKeyOwnerInactive => text(
+                StatusCode::UNAUTHORIZED,
+                "api_key_owner_inactive",
+                "The account of this API key is not active",
+            ),
             Self::AuthenticationTooOld => {
                 text(StatusCode::FORBIDDEN, "authentication_too_old", "Log in again to do this")
             }
@@ -105,6 +130,11 @@ impl Reason {
             }
             Self::BodyUnreadable => text(StatusCode::BAD_REQUEST, "body_unreadable", "The body ended early"),
             Self::Busy => text(StatusCode::SERVICE_UNAVAILABLE, "busy", "The service is busy; try again"),
+            Self::CredentialMisplaced => text(
+                StatusCode::UNAUTHORIZED,
+                "credential_misplaced",
+                "Services show X-Service-Token on /v1/internal and nowhere else, and users show nothing there",
+            ),
             Self::CrossSite => text(StatusCode::FORBIDDEN, "cross_site", DENIED),
             Self::EmailNotVerified => text(
                 StatusCode::FORBIDDEN,
@@ -176,9 +206,21 @@ impl Reason {
             }
             Self::RefreshInvalid => text(StatusCode::BAD_REQUEST, "refresh_invalid", AGAIN),
             Self::RefreshReused => text(StatusCode::BAD_REQUEST, "refresh_reused", AGAIN),
+            Self::ServiceScopeMissing => {
+                text(StatusCode::FORBIDDEN, "service_scope_missing", "This service token has not the scope")
+            }
+            Self::ServiceTokenInvalid => {
+                text(StatusCode::UNAUTHORIZED, "service_token_invalid", "Invalid service token")
+            }
+            Self::ServiceTokenMissing => {
+                text(StatusCode::UNAUTHORIZED, "service_token_missing", "Missing service token")
+            }
             Self::SessionExpired => text(StatusCode::BAD_REQUEST, "session_expired", AGAIN),
             Self::SessionRevoked => text(StatusCode::BAD_REQUEST, "session_revoked", AGAIN),
             Self::Timeout => text(StatusCode::REQUEST_TIMEOUT, "timeout", "The body did not arrive in time"),
+            Self::TooManyApiKeys => {
+                text(StatusCode::CONFLICT, "too_many_api_keys", "Revoke an API key before making another one")
+            }
             Self::UnsupportedMediaType => text(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",

@@ -1,7 +1,9 @@
 //! The operator's command as it is shipped: what it prints, what it writes, how it fails.
 
+mod api_keys;
 mod audit;
 mod keys;
+mod services;
 mod users;
 
 use std::collections::BTreeMap;
@@ -327,6 +329,12 @@ fn every_argument_is_explained() {
         &["users", "list"],
         &["users", "set-role"],
         &["users", "import"],
+        &["services", "add"],
+        &["services", "list"],
+        &["services", "revoke"],
+        &["api-keys", "import"],
+        &["api-keys", "list"],
+        &["api-keys", "revoke"],
         &["passwords", "import-breached"],
     ] {
         // The short form has an argument and its text on one line.

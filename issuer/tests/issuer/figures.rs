@@ -41,6 +41,8 @@ async fn everything_that_happens_is_counted() {
         "countersign_signing_key_age_seconds 86400",
         "countersign_config_reloads_refused_total 0",
         "countersign_task_restarts_total 0",
+        "countersign_feed_waiting 0",
+        "countersign_feed_looks_total 0",
     ] {
         assert!(text.contains(line), "no {line} in {text}");
     }

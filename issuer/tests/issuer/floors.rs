@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const TOP: [&str; 6] = ["app", "cli", "health", "metrics", "router", "main"];
-const ROOMS: [&str; 15] = [
+const ROOMS: [&str; 17] = [
     "access",
     "accounts",
     "admin",
+    "api_keys",
     "audit",
     "compat",
     "feed",
@@ -17,6 +18,7 @@ const ROOMS: [&str; 15] = [
     "mfa",
     "oauth",
     "passwords",
+    "services",
     "sessions",
     "tokens",
     "verification",

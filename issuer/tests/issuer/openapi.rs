@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use countersign_issuer::config::Served;
 use countersign_issuer::router;
+use countersign_issuer::services::Scope;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use utoipa::openapi::OpenApi;
 
 use crate::letters::MAIL;
+use crate::services::{EXCHANGE, FEED, service};
 use crate::stage::{Answer, COMPAT, Call, PASSWORD, TestApp};
 
 /// Every call of a document: method and path.
@@ -53,6 +55,58 @@ async fn every_route_is_in_the_document_and_the_document_has_no_other() {
         }
     }
     assert_eq!(routed, documented);
+}
+
+#[tokio::test]
+async fn every_internal_route_is_in_a_document_of_its_own() {
+    let app = TestApp::new().await;
+    let document =
+        app.internally(Method::GET, "/v1/internal/openapi.json").await.expect(StatusCode::OK).json();
+    assert_eq!(document, serde_json::to_value(router::internal_openapi()).unwrap());
+    app.get("/v1/internal/openapi.json").await.refused(404, "not_found");
+    let documented = calls(&router::internal_openapi());
+    let shown = format!("{:?}", router::internal(app.app.clone()));
+    let paths: BTreeSet<&str> = shown.split('"').filter(|text| text.starts_with('/')).collect();
+    let pages = ["/v1/internal/openapi.json", "/docs", "/docs/", "/docs/{*rest}"];
+    let mut routed = BTreeSet::new();
+    for path in paths.into_iter().filter(|path| !pages.contains(path) && !path.contains("__private")) {
+        for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            let status = app.internally(method.clone(), path).await.status;
+            if ![StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED].contains(&status) {
+                routed.insert((method, path.to_owned()));
+            }
+        }
+    }
+    assert_eq!(routed, documented);
+    // Whatever is asked there needs a service token, but for what operators' tools read.
+    for (method, path) in documented.iter().filter(|(_, path)| path.starts_with("/v1/internal/")) {
+        app.internally(method.clone(), path).await.refused(401, "service_token_missing");
+    }
+}
+
+#[tokio::test]
+async fn internal_answers_fit_their_schemas() {
+    let app = TestApp::new().await;
+    let document = serde_json::to_value(router::internal_openapi()).unwrap();
+    let token = service(&app, &Scope::ALL).await;
+    let ada = app.registered("ada@example.com").await;
+    let key = app.post("/v1/api-keys", json!({"name": "x"})).by(&ada).await.json()["api_key"].clone();
+    app.post("/v1/auth/logout", json!({})).by(&ada).await.expect(StatusCode::NO_CONTENT);
+    for (method, path, body) in [("get", FEED, json!(null)), ("post", EXCHANGE, json!({"api_key": key}))] {
+        let call = app.internally(method.to_uppercase().parse().unwrap(), path);
+        let answer = call.header("x-service-token", &token).json(body).await;
+        fits(&document, method, path, &answer);
+    }
+}
+
+/// Fails if the document has another schema for this answer.
+fn fits(document: &Value, method: &str, path: &str, answer: &Answer) {
+    let mut whole = schema(document, method, path, answer).clone();
+    whole["components"] = document["components"].clone();
+    let validator = jsonschema::validator_for(&whole).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let body = answer.json();
+    let errors: Vec<String> = validator.iter_errors(&body).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{method} {path}: {errors:?}");
 }
 
 /// The schema that the document has for this answer, references resolved one step.
@@ -101,6 +155,12 @@ async fn answers_fit_their_schemas() {
         ("get", "/v1/users/me", app.get("/v1/users/me").by(&ada)),
         ("patch", "/v1/users/me", app.call(Method::PATCH, "/v1/users/me").json(json!({})).by(&ada)),
         ("post", "/v1/authz/check", app.post("/v1/authz/check", json!({"permission": "x"})).by(&ada)),
+        (
+            "post",
+            "/v1/api-keys",
+            app.post("/v1/api-keys", json!({"name": "x", "scopes": ["quotes:read"]})).by(&ada),
+        ),
+        ("get", "/v1/api-keys", app.get("/v1/api-keys").by(&ada)),
         ("get", "/v1/audit", app.get("/v1/audit?limit=1").by(&ada)),
         ("get", "/v1/admin/audit", app.get("/v1/admin/audit").by(&root)),
         ("get", "/v1/admin/users", app.get("/v1/admin/users?limit=1").by(&root)),
@@ -116,13 +176,7 @@ async fn answers_fit_their_schemas() {
         ),
     ];
     for (method, path, call) in asked {
-        let answer = call.await;
-        let mut whole = schema(&document, method, path, &answer).clone();
-        whole["components"] = document["components"].clone();
-        let validator = jsonschema::validator_for(&whole).unwrap_or_else(|error| panic!("{path}: {error}"));
-        let body = answer.json();
-        let errors: Vec<String> = validator.iter_errors(&body).map(|error| error.to_string()).collect();
-        assert!(errors.is_empty(), "{method} {path}: {errors:?}");
+        fits(&document, method, path, &call.await);
     }
 }
 
@@ -137,11 +191,14 @@ async fn the_pages_need_nothing_from_elsewhere() {
 
 #[test]
 fn every_operation_has_a_name_of_its_own() {
-    let document = serde_json::to_value(router::openapi(Served::ALL)).unwrap();
-    let mut seen = BTreeSet::new();
-    for methods in document["paths"].as_object().unwrap().values() {
-        for call in methods.as_object().unwrap().values() {
-            assert!(seen.insert(call["operationId"].as_str().unwrap().to_owned()), "{}", call["operationId"]);
+    for document in [router::openapi(Served::ALL), router::internal_openapi()] {
+        let document = serde_json::to_value(document).unwrap();
+        let mut seen = BTreeSet::new();
+        for methods in document["paths"].as_object().unwrap().values() {
+            for call in methods.as_object().unwrap().values() {
+                let name = call["operationId"].as_str().unwrap();
+                assert!(seen.insert(name.to_owned()), "{name}");
+            }
         }
     }
 }

@@ -38,7 +38,7 @@ fn the_example_is_a_configuration() {
 
 /// The calls in the first column of the tables of the API: `METHOD path`.
 fn documented_calls() -> BTreeSet<String> {
-    let tables = [section("HTTP API"), section("Existing clients")];
+    let tables = [section("HTTP API"), section("Existing clients"), section("Services")];
     let cells = tables.iter().flat_map(|table| table.lines());
     let cells = cells.filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
     let calls = cells.filter_map(|cell| {
@@ -52,11 +52,17 @@ fn documented_calls() -> BTreeSet<String> {
 
 #[test]
 fn every_call_is_documented_and_every_documented_call_exists() {
-    let pages = ["/v1/openapi.json", "/docs", "/metrics", "/api/auth/openapi.json", "/api/auth/docs"];
+    let pages = [
+        "/v1/openapi.json",
+        "/docs",
+        "/v1/internal/openapi.json",
+        "/api/auth/openapi.json",
+        "/api/auth/docs",
+    ];
     let pages = pages.map(|path| format!("GET {path}"));
-    let calls = crate::openapi::calls(&router::openapi(Served::ALL))
-        .into_iter()
-        .map(|(method, path)| format!("{method} {path}"));
+    let documents = [router::openapi(Served::ALL), router::internal_openapi()];
+    let calls =
+        documents.iter().flat_map(crate::openapi::calls).map(|(method, path)| format!("{method} {path}"));
     assert_eq!(documented_calls(), calls.chain(pages).collect::<BTreeSet<_>>());
 }
 

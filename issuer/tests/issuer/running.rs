@@ -21,6 +21,8 @@ struct Running {
     child: Child,
     log: Receiver<Value>,
     address: SocketAddr,
+    /// Where it talks to services.
+    internal: SocketAddr,
     folder: Folder,
 }
 
@@ -42,8 +44,11 @@ impl Running {
                 let _ = sender.send(serde_json::from_str(&line).unwrap_or(Value::String(line)));
             }
         });
-        let mut running = Self { child, log, address: ([127, 0, 0, 1], 0).into(), folder };
-        running.address = running.event("listening")["address"].as_str().unwrap().parse().unwrap();
+        let nowhere = ([127, 0, 0, 1], 0).into();
+        let mut running = Self { child, log, address: nowhere, internal: nowhere, folder };
+        let listening = |event| running.event(event)["address"].as_str().unwrap().parse().unwrap();
+        let (internal, address) = (listening("listening_internally"), listening("listening"));
+        (running.internal, running.address) = (internal, address);
         running
     }
 
@@ -277,7 +282,7 @@ fn a_log_that_nobody_reads_blocks_nobody() {
         lines.by_ref().map_while(Result::ok).find(|line| line.contains("\"event\":\"listening\""));
     let listening: Value = serde_json::from_str(&listening.unwrap()).unwrap();
     let address: SocketAddr = listening["address"].as_str().unwrap().parse().unwrap();
-    let issuer = Running { child, log: channel().1, address, folder };
+    let issuer = Running { child, log: channel().1, address, internal: address, folder };
     for _ in 0..2_000 {
         assert!(issuer.get("/healthz").starts_with("HTTP/1.1 200"));
     }
@@ -317,4 +322,104 @@ fn what_was_answered_is_there_after_a_kill_under_load() {
     assert!(list.lines().count() > 20, "{list}");
     after.retain(|email| !list.contains(&format!(" {email} ")));
     assert_eq!(after, Vec::<String>::new());
+}
+
+/// What the edge reads of the feed; `None` if there was no answer.
+fn read_feed(internal: SocketAddr, token: &str, query: &str) -> Option<Value> {
+    let path = format!("/v1/internal/revocations?{query}");
+    let head =
+        format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-service-token: {token}\r\n\r\n");
+    let answer = send_to(internal, &head)?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+    Some(serde_json::from_str(body).unwrap())
+}
+
+fn edge_token(issuer: &Running) -> String {
+    let add = ["services", "add", "edge", "--scope", "revocations:read", "--scope", "api-keys:exchange"];
+    let added = countersign(&issuer.folder.config()).args(add).output().unwrap();
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    String::from_utf8(added.stdout).unwrap().trim_end().to_owned()
+}
+
+fn known(page: &Value) -> String {
+    format!("since={}&epoch={}&wait=30", page["sequence"], page["epoch"].as_str().unwrap())
+}
+
+#[test]
+fn an_operators_command_wakes_the_edge_and_a_stop_ends_its_wait() {
+    let issuer = Running::start();
+    let token = edge_token(&issuer);
+    let body = json!({"email": "ada@example.com", "password": PASSWORD, "name": "Ada"});
+    assert!(issuer.post("/v1/auth/register", &body).contains("201"));
+    let internal = issuer.internal;
+    let first = read_feed(internal, &token, "").unwrap();
+    let page = std::thread::scope(|threads| {
+        let waits = threads.spawn(|| read_feed(internal, &token, &known(&first)).unwrap());
+        let deactivate = ["users", "deactivate", "ada@example.com"];
+        assert!(
+            countersign(&issuer.folder.config())
+                .args(deactivate)
+                .stdout(Stdio::null())
+                .status()
+                .unwrap()
+                .success()
+        );
+        waits.join().unwrap()
+    });
+    assert_eq!(page["entries"].as_array().unwrap().len(), 1, "{page}");
+    let last = std::thread::scope(|threads| {
+        let waits = threads.spawn(|| read_feed(internal, &token, &known(&page)));
+        while !send_to(issuer.internal, "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .unwrap()
+            .contains("countersign_feed_waiting 1\n")
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        issuer.signal("TERM");
+        waits.join().unwrap()
+    });
+    // Answered, and not cut off.
+    assert_eq!(last.unwrap()["entries"], json!([]));
+    issuer.event("stopped");
+}
+
+#[test]
+fn what_was_ended_is_in_the_feed_after_a_kill() {
+    let mut issuer = Running::start();
+    let token = edge_token(&issuer);
+    let register = |n: u32| {
+        let email = format!("{n}@example.com");
+        let answer =
+            issuer.post("/v1/auth/register", &json!({"email": email, "password": PASSWORD, "name": "Ada"}));
+        let body: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        body["refresh_token"].as_str().unwrap().to_owned()
+    };
+    let people: Vec<String> = (0..8).map(register).collect();
+    let ended: Vec<&str> = people.iter().map(|token| token.split('.').nth(1).unwrap()).collect();
+    let before = read_feed(issuer.internal, &token, "").unwrap();
+    for token in &people {
+        assert!(issuer.post("/v1/auth/logout", &json!({"refresh_token": token})).starts_with("HTTP/1.1 204"));
+    }
+    issuer.child.kill().unwrap();
+    issuer.child.wait().unwrap();
+    let mut serve = countersign(&issuer.folder.config());
+    let mut child = serve.arg("serve").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut listening = |event: &str| -> SocketAddr {
+        let line = lines.find(|line| line.contains(&format!("\"event\":\"{event}\""))).unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()["address"].as_str().unwrap().parse().unwrap()
+    };
+    (issuer.internal, issuer.address) = (listening("listening_internally"), listening("listening"));
+    issuer.child = child;
+    // The token is good still; what the edge knew is of another history, and it gets all of it.
+    let page = read_feed(issuer.internal, &token, &known(&before)).unwrap();
+    assert_eq!((&page["reset"], page["epoch"] == before["epoch"]), (&json!(true), false));
+    let told: Vec<&str> = page["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["session_id"].as_str().unwrap())
+        .collect();
+    assert_eq!(told, ended);
 }

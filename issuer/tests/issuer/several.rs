@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 use http::StatusCode;
 use serde_json::json;
 
+use crate::services::pieces_of_work;
 use crate::stage::{Answer, PASSWORD, TestApp};
 
 fn refresh_token(answer: Answer) -> String {
@@ -119,11 +120,4 @@ async fn sweeping_goes_through_any_number_of_sessions_in_short_stretches() {
     assert_eq!((swept, app.value::<i64>("SELECT COUNT(*) FROM sessions").await), (450, 1));
     // Three stretches of sessions, and at least one look for revocations.
     assert!(pieces_of_work(&app) - before >= 4.0, "{before}, {}", pieces_of_work(&app));
-}
-
-/// How many transactions have been committed.
-fn pieces_of_work(app: &TestApp) -> f64 {
-    let figures = app.app.metrics.text();
-    let sum = figures.lines().find_map(|line| line.strip_prefix("countersign_db_commit_size_sum "));
-    sum.unwrap().parse().unwrap()
 }

@@ -190,6 +190,7 @@ impl TestApp {
         let ids = Ids { clock: clock.clone(), entropy: Entropy::system() };
         let db = db::open(&settings, Schema::Migrate, &ids).await.unwrap();
         let app = App::new(&settings, ids.clone(), db.clone(), keys, Arc::default()).unwrap();
+        app.feed.begin().await.unwrap();
         let sender = mail::Sender::new(&settings, &ids, db, app.outbox.clone(), app.mails.clone()).unwrap();
         let (router, internal) = (router::public(app.clone()), router::internal(app.clone()));
         Self { app, clock, folder, settings, lifetimes, sender, loaded, router, internal }

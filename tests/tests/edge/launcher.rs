@@ -123,6 +123,20 @@ async fn a_port_base_moves_every_port_and_a_proxy_of_the_environment_does_not_ma
 }
 
 #[tokio::test]
+async fn the_edge_is_given_a_service_token_that_the_issuer_knows_and_no_log_has() {
+    let (stack, _folder) = platform().await;
+    let token = std::fs::read_to_string(stack.state.service_token()).unwrap();
+    let feed = format!("http://127.0.0.1:{}/v1/internal/revocations", stack.ports.internal);
+    let ask = || http_client().get(&feed);
+    assert_eq!(ask().send().await.unwrap().status(), 401);
+    assert_eq!(ask().header("x-service-token", &token).send().await.unwrap().status(), 200);
+    for (file, log) in stack.logs().unwrap() {
+        assert!(!log.contains(&token), "{}", file.display());
+    }
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_the_launcher_keeps_passes_our_own_check() {
     let (stack, _folder) = platform().await;
     let found = stack.operate(&["check"]).unwrap();

@@ -8,13 +8,13 @@ pub(super) const LONGEST: usize = 64 * 1024;
 
 /// Numbers count from 1.
 #[derive(Debug)]
-pub(super) struct Line {
-    pub(super) number: u64,
+pub(crate) struct Line {
+    pub(crate) number: u64,
     /// Without its end; `None` if it is longer than [`LONGEST`].
-    pub(super) text: Option<Vec<u8>>,
+    pub(crate) text: Option<Vec<u8>>,
 }
 
-pub(super) struct Lines<R> {
+pub(crate) struct Lines<R> {
     input: R,
     number: u64,
     /// Lines that were read too soon.
@@ -22,12 +22,12 @@ pub(super) struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    pub(super) fn new(input: R) -> Self {
+    pub(crate) fn new(input: R) -> Self {
         Self { input, number: 0, back: VecDeque::new() }
     }
 
     /// The next line with something in it.
-    pub(super) fn next(&mut self) -> std::io::Result<Option<Line>> {
+    pub(crate) fn next(&mut self) -> std::io::Result<Option<Line>> {
         loop {
             let line = self.next_of_any()?;
             let blank = |line: &Line| line.text.as_ref().is_some_and(|text| text.trim_ascii().is_empty());

@@ -12,9 +12,10 @@ use std::io::BufRead;
 
 use super::ImportedUser;
 use csv::Csv;
-use lines::Lines;
 
+pub(crate) use lines::Lines;
 pub use person::Rules;
+pub(crate) use person::unix_time;
 pub use row::{Column, Refusal};
 pub use store::Outcome;
 

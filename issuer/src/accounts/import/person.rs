@@ -125,7 +125,7 @@ fn flag(row: &Row, column: Column, default: bool) -> Result<bool, Refusal> {
 
 /// RFC 3339, what databases and languages print instead of it (a space for the `T`, a short or no offset, which means
 /// UTC, a day alone), and seconds or milliseconds since 1970.
-fn unix_time(text: &str) -> Option<UnixTime> {
+pub(crate) fn unix_time(text: &str) -> Option<UnixTime> {
     let whole = text.split('.').next().unwrap_or_default();
     if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         let number: i64 = whole.parse().ok()?;

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::super::introspection::may_know;
 use super::super::{Introspection, OAuth};
-use crate::sessions::{Caller, RefreshToken};
+use crate::sessions::{Caller, RefreshToken, Subject};
 use crate::web::{Client, OAuthForm, Problem};
 
 #[derive(ToSchema)]
@@ -82,7 +82,7 @@ pub(super) async fn introspect(
     responses(
         (status = 200, description = "The token is good no longer"),
         (status = 400, body = inline(crate::web::ProblemBody<'_>), content_type = "application/json",
-         description = "`invalid_request`: no token was sent"),
+         description = "`invalid_request`: no token was sent; `unsupported_token_type`: it is that of an API key"),
     ),
 )]
 pub(super) async fn revoke(
@@ -92,6 +92,9 @@ pub(super) async fn revoke(
 ) -> Result<StatusCode, Problem> {
     let token = form.required("token", TOKEN_IS_MISSING)?;
     let ended = match oauth.read(&token).await.map_err(Problem::as_oauth)? {
+        Sent::Access(caller, _) if matches!(caller.subject(), Subject::ApiKey(_)) => {
+            return Err(Problem::oauth("unsupported_token_type", KEY_IS_REVOKED_ELSEWHERE));
+        }
         Sent::Access(caller, _) => oauth.sessions.end(*caller, false, &client).await,
         Sent::Refresh(token) => oauth.sessions.end_by(token, false, &client).await,
         Sent::Nothing => Ok(()),
@@ -99,5 +102,7 @@ pub(super) async fn revoke(
     ended.map_err(|error| Problem::from(error).as_oauth())?;
     Ok(StatusCode::OK)
 }
+
+const KEY_IS_REVOKED_ELSEWHERE: &str = "the token of an API key ends with the key, which its owner revokes";
 
 const TOKEN_IS_MISSING: &str = "token is required";
