@@ -1,6 +1,7 @@
 //! The operator's command as it is shipped: what it prints, what it writes, how it fails.
 
 mod audit;
+mod filter;
 mod users;
 
 use std::collections::BTreeMap;
