@@ -3,6 +3,7 @@
 
 mod alerts;
 mod backend;
+mod indicators;
 mod ticker;
 
 use std::net::SocketAddr;

@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod audit;
+mod filter;
 mod keys;
 mod services;
 mod users;
