@@ -3,6 +3,7 @@
 //! Nothing is guessed: an unknown field, a missing one and a value out of bounds are errors that name their path.
 
 use std::fmt;
+use std::time::Duration;
 
 use countersign_claims::Keyring;
 
@@ -14,6 +15,7 @@ mod duration;
 mod json;
 mod read;
 mod rules;
+mod services;
 
 /// A configuration that can be served with.
 #[derive(Debug, Clone)]
@@ -25,6 +27,8 @@ pub struct Config {
     /// Seconds granted on both ends of a token's life.
     pub clock_skew: i64,
     pub keys: KeySources,
+    pub revocations: Option<RevocationFeed>,
+    pub api_keys: Option<KeyExchange>,
     pub cache_bytes: usize,
     /// Whether upstreams get the `Authorization` header where a rule looked at credentials.
     pub forward_authorization: bool,
@@ -49,6 +53,43 @@ pub struct RemoteKeys {
     pub path: String,
     pub pace: Pace,
 }
+
+/// Where something is asked for on the issuer's internal listener, with the service token of the edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    pub cluster: String,
+    pub authority: String,
+    pub path: String,
+}
+
+/// The feed of sessions that ended early.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevocationFeed {
+    pub service: Service,
+    /// What is older than this is stale.
+    pub max_staleness: Duration,
+    pub when_stale: WhenStale,
+}
+
+/// What happens to requests with a token while it is not known what is revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenStale {
+    /// They pass, unless their session is known to have ended.
+    Allow,
+    Refuse,
+}
+
+/// Where API keys are exchanged for tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyExchange {
+    pub service: Service,
+    /// For so many seconds a key is not exchanged again.
+    pub cache: i64,
+    pub timeout: Duration,
+}
+
+/// The environment variable of the VM that has the service token, which the services above want to see.
+pub const SERVICE_TOKEN: &str = "COUNTERSIGN_SERVICE_TOKEN";
 
 /// Why a configuration is refused: where, and what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +116,12 @@ impl fmt::Display for InvalidConfig {
 impl std::error::Error for InvalidConfig {}
 
 impl Config {
+    /// The first field that needs the service token, if there is one.
+    pub fn needs_service_token(&self) -> Option<&'static str> {
+        let revocations = self.revocations.as_ref().map(|_| "revocations");
+        revocations.or(self.api_keys.as_ref().map(|_| "api_keys"))
+    }
+
     /// Reads the JSON that Envoy hands to the plugin.
     ///
     /// # Errors

@@ -4,17 +4,20 @@
 
 use std::rc::Rc;
 
-use countersign_claims::{InvalidKeyring, Keyring, Reject, Verifier};
+use countersign_claims::{InvalidKeyring, Keyring, Reject, Revocation, Revocations, TooMany, Verifier};
 
 use crate::cache::{Seeds, TokenCache};
 use crate::config::Config;
 use crate::credential::subprotocol::Offer;
-use crate::credential::{Presented, query};
+use crate::credential::{Credential, Presented, query};
+use crate::exchange::{ApiKey, Exchange, KeyDigest, Standing};
 use crate::policy::path::Target;
 use crate::policy::{Access, Mode, Rule};
-use crate::principal::Principal;
+use crate::principal::{AuthMethod, Principal};
 use crate::request::{Field, RequestView};
+use crate::revoked::{self, Revoked};
 use crate::verdict::{Decision, Edits, Verdict};
+use crate::websocket::Lifetime;
 
 /// Longer than the time from one tick to the next, in seconds. Only a process that stood still for longer (stopped,
 /// suspended) could take a remembered token for valid after its end, in the moment until the tick that is due.
@@ -26,11 +29,24 @@ pub struct Edge {
     config: Config,
     verifier: Verifier,
     keys: Keys,
+    revoked: Revoked,
+    /// If API keys are taken.
+    pub exchange: Option<Exchange>,
     cache: TokenCache,
     /// A time that has not come yet: see [`tick`](Self::tick).
     future: i64,
     /// Tokens checked since the counters were last read: from the cache, by their signature.
     pub checks: Checks,
+}
+
+/// Whether a request may wait until the issuer has spoken of its API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    Allowed,
+    /// Too many do.
+    Full,
+    /// It has, and its API key is in no header any more.
+    Over(KeyDigest),
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +72,10 @@ impl Edge {
         config.keys.inline.prepare();
         let keys = Keys { ring: config.keys.inline.clone(), awaited, unknown_seen: false };
         let cache = TokenCache::new(config.cache_bytes, seeds);
+        let revoked = Revoked::default();
+        let exchange = config.api_keys.as_ref().map(|api_keys| Exchange::new(api_keys.cache));
         // Until the first tick, nothing is known of the time.
-        Self { config, verifier, keys, cache, future: i64::MAX, checks: Checks::default() }
+        Self { config, verifier, keys, revoked, exchange, cache, future: i64::MAX, checks: Checks::default() }
     }
 
     pub fn config(&self) -> &Config {
@@ -105,25 +123,64 @@ impl Edge {
         self.keys.unknown_seen = false;
     }
 
+    /// What is known of sessions that have ended.
+    pub fn revoked(&self) -> &Revoked {
+        &self.revoked
+    }
+
+    /// Refuses the tokens of these sessions from now on, remembered ones too.
+    ///
+    /// # Errors
+    /// [`TooMany`]; nothing changes.
+    pub fn revoke(&mut self, sessions: &[Revocation]) -> Result<(), TooMany> {
+        if !sessions.is_empty() {
+            self.revoked.extend(sessions)?;
+            self.cache.forget(sessions.iter().map(|revocation| revocation.handle));
+        }
+        Ok(())
+    }
+
+    /// As [`revoke`](Self::revoke), with these and no others.
+    pub fn revoke_only(&mut self, sessions: Revocations) {
+        self.revoked.replace(sessions);
+        self.cache.forget(self.revoked.set().iter().map(|revocation| revocation.handle));
+    }
+
+    /// Lets go of revocations that concern no token any more. `now`: Unix seconds.
+    pub fn forget_expired_revocations(&mut self, now: i64) {
+        self.revoked.forget_expired(now);
+    }
+
+    /// Whether it cannot be told what is revoked, so that nobody passes.
+    pub fn set_undecided(&mut self, undecided: bool) {
+        self.revoked.undecided = undecided;
+    }
+
     /// Takes notice of the time (Unix seconds), several times a second.
     pub fn tick(&mut self, now: i64) {
         self.future = now.saturating_add(LONGEST_PAUSE);
     }
 
     /// Decides about a request. `clock` tells Unix seconds.
-    pub fn judge<'a>(&'a mut self, view: &'a RequestView<'a>, clock: fn() -> i64) -> Verdict<'a> {
+    pub fn judge<'a>(
+        &'a mut self,
+        view: &'a RequestView<'a>,
+        waiting: Waiting,
+        clock: fn() -> i64,
+    ) -> Verdict<'a> {
         // Apart from `config`, all that deciding may change.
-        let Self { config, verifier, keys, cache, future, checks } = self;
+        let Self { config, verifier, keys, revoked, exchange, cache, future, checks } = self;
         let names = config.policy.query_names();
         let target = view.path.single().unwrap_or_default();
         let mut edits =
             Edits { spoofed: &view.spoofed, identity_headers: &config.identity_headers, ..Edits::default() };
+        edits.strip_api_key = config.api_keys.is_some() && view.api_key != Field::Absent;
         let rule = match route(config, view, target) {
             Ok(rule) => rule,
             Err(reject) => {
                 edits.path = query::without_tokens(target);
                 edits.method = view.method_to_log();
-                return Verdict { decision: Decision::Denied(reject), rule: None, edits };
+                return Verdict::new(Decision::Denied(reject), None, edits);
             }
         };
         let rule_name = Some(&*rule.name);
@@ -131,20 +188,41 @@ impl Edge {
         if rule.access == Access::Anyone {
             edits.path = query::scrub_signed_tokens(target, names).target;
             edits.protocols = Offer::read(&view.protocols).remaining();
-            return Verdict { decision: Decision::Public, rule: rule_name, edits };
+            return Verdict::new(Decision::Public, rule_name, edits);
         }
 
         let mut presented = Presented::read(view, target, names);
         edits.path = presented.scrubbed_target();
         edits.protocols = presented.remaining_protocols();
         let mut forward_authorization = config.forward_authorization;
-        let mut authenticator = Authenticator { verifier, keys, cache, future: *future, clock, checks };
-        let outcome = presented.credential(&rule.accepted).and_then(|credential| {
-            let principal = authenticator
-                .authenticate(&credential.token)
-                .map_err(|reject| presented.explain(&rule.accepted, reject))?;
+        let mut authenticator = Authenticator {
+            verifier,
+            keys,
+            revoked,
+            exchange,
+            cache,
+            future: *future,
+            clock,
+            checks,
+            wait: None,
+        };
+        let credential = match waiting {
+            Waiting::Over(digest) => Ok(Credential::ApiKey { digest, key: None }),
+            Waiting::Allowed | Waiting::Full => presented.credential(&rule.accepted),
+        };
+        // A rule that only observes lets requests and streams go on.
+        let enforced = rule.mode == Mode::Enforce;
+        let (mut wait, mut lifetime) = (None, None);
+        let outcome = credential.and_then(|mut credential| {
+            let principal = authenticator.admit(&mut credential).map_err(|reject| {
+                wait = authenticator.wait.filter(|_| enforced && waiting == Waiting::Allowed);
+                presented.explain(&rule.accepted, reject)
+            })?;
             edits.identity = Some(Rc::clone(&principal));
-            forward_authorization &= credential.is_authorization;
+            forward_authorization &= credential.is_authorization();
+            let ends = || Lifetime { until: principal.window().until, session: revoked::session(&principal) };
+            lifetime = (enforced && view.is_websocket()).then(ends);
+            rule.admits_origin(view.origin)?;
             rule.access.authorize(&principal)
         });
         edits.strip_authorization = !forward_authorization && view.authorization != Field::Absent;
@@ -152,11 +230,13 @@ impl Edge {
             (Ok(()), _) => Decision::Admitted,
             (Err(reject), Mode::Observe) => Decision::Observed(reject),
             (Err(reject), Mode::Enforce) => {
-                edits.path = query::without_tokens(target);
+                if wait.is_none() {
+                    edits.path = query::without_tokens(target);
+                }
                 Decision::Denied(reject)
             }
         };
-        Verdict { decision, rule: rule_name, edits }
+        Verdict { wait, lifetime, ..Verdict::new(decision, rule_name, edits) }
     }
 }
 
@@ -170,14 +250,51 @@ fn route<'a>(config: &'a Config, view: &RequestView<'_>, target: &[u8]) -> Resul
 struct Authenticator<'e> {
     verifier: &'e Verifier,
     keys: &'e mut Keys,
+    revoked: &'e Revoked,
+    exchange: &'e mut Option<Exchange>,
     cache: &'e mut TokenCache,
     future: i64,
     clock: fn() -> i64,
     checks: &'e mut Checks,
+    /// The API key of which the issuer must speak first.
+    wait: Option<KeyDigest>,
 }
 
 impl Authenticator<'_> {
+    fn admit(&mut self, credential: &mut Credential<'_>) -> Result<Rc<Principal>, Reject> {
+        match credential {
+            Credential::Token { token, .. } => self.authenticate(token),
+            Credential::ApiKey { digest, key } => self.exchange(*digest, key.take()),
+        }
+    }
+
+    /// By the token that the issuer gave for an API key. `key`: to ask about it, if that has not been done.
+    fn exchange(&mut self, digest: KeyDigest, key: Option<ApiKey>) -> Result<Rc<Principal>, Reject> {
+        let Some(exchange) = self.exchange else { return Err(Reject::ApiKeyRefused) };
+        match exchange.standing(digest, (self.clock)()) {
+            Standing::Bad => return Err(Reject::ApiKeyRefused),
+            Standing::Unavailable => return Err(Reject::Unavailable),
+            Standing::Unknown => {}
+            Standing::Good(token) => match self.authenticate(&token) {
+                Ok(principal) if principal.method() == AuthMethod::ApiKey => return Ok(principal),
+                Ok(_) => return Err(Reject::InvalidClaims),
+                Err(Reject::Expired) => {
+                    if let Some(exchange) = &mut self.exchange {
+                        exchange.forget(digest);
+                    }
+                }
+                Err(reject) => return Err(reject),
+            },
+        }
+        if let (Some(exchange), Some(key)) = (&mut self.exchange, key) {
+            exchange.want(key);
+            self.wait = Some(digest);
+        }
+        Err(Reject::Unavailable)
+    }
+
     fn authenticate(&mut self, token: &[u8]) -> Result<Rc<Principal>, Reject> {
+        self.revoked.decided()?;
         let principal = match self.cache.get(token) {
             Some(principal) => {
                 self.checks.cached = self.checks.cached.saturating_add(1);
@@ -185,6 +302,7 @@ impl Authenticator<'_> {
             }
             None => {
                 let principal = Rc::new(self.verify(token)?);
+                self.revoked.check(&principal)?;
                 self.cache.insert(token, Rc::clone(&principal));
                 principal
             }
@@ -205,7 +323,8 @@ impl Authenticator<'_> {
         }
     }
 
-    /// What a principal must satisfy on every request, remembered or just verified. Revocation is asked here.
+    /// What a principal must satisfy on every request, remembered or just verified. Those of sessions that have ended are
+    /// not remembered.
     fn still_valid(&self, principal: &Principal) -> Result<(), Reject> {
         // Asking the host for the time is a good part of what a request costs. Whoever was valid when it was verified,
         // and is valid later, is valid now.

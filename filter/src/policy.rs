@@ -6,6 +6,7 @@ use countersign_claims::Reject;
 
 use crate::credential::Accepted;
 use crate::principal::Principal;
+use crate::request::Field;
 
 use index::Index;
 
@@ -20,7 +21,22 @@ pub struct Rule {
     pub matcher: Matcher,
     pub accepted: Accepted,
     pub access: Access,
+    /// Pages that may open a WebSocket here; `None` for all. Who is no browser names no page.
+    pub origins: Option<Vec<Box<str>>>,
     pub mode: Mode,
+}
+
+impl Rule {
+    /// # Errors
+    /// [`Reject::OriginNotAllowed`].
+    pub fn admits_origin(&self, origin: Field<'_>) -> Result<(), Reject> {
+        let Some(allowed) = &self.origins else { return Ok(()) };
+        match origin {
+            Field::Absent => Ok(()),
+            Field::One(origin) if allowed.iter().any(|allowed| allowed.as_bytes() == origin) => Ok(()),
+            _ => Err(Reject::OriginNotAllowed),
+        }
+    }
 }
 
 /// Which requests a rule is for.
@@ -192,6 +208,7 @@ mod tests {
             matcher: Matcher { path, methods, websocket },
             accepted: Accepted::default(),
             access: Access::Authenticated,
+            origins: None,
             mode: Mode::Enforce,
         }
     }

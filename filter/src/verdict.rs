@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use countersign_claims::Reject;
 
+use crate::exchange::KeyDigest;
 use crate::principal::{IdentityHeader, Principal};
+use crate::websocket::Lifetime;
 
 /// The decision about a request.
 #[derive(Debug)]
@@ -13,6 +15,10 @@ pub struct Verdict<'a> {
     /// The rule that matched.
     pub rule: Option<&'a str>,
     pub edits: Edits<'a>,
+    /// It is not decided before the issuer has said what it thinks of this API key.
+    pub wait: Option<KeyDigest>,
+    /// A WebSocket that was let through ends with this.
+    pub lifetime: Option<Lifetime>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +39,8 @@ pub struct Edits<'a> {
     pub spoofed: &'a [&'a [u8]],
     /// Upstreams get no `Authorization`, or none that was not verified beside who is calling.
     pub strip_authorization: bool,
+    /// API keys are for the edge alone.
+    pub strip_api_key: bool,
     /// The method that may be logged of a request whose own could be anything.
     pub method: Option<&'static [u8]>,
     /// `Connection: Upgrade`, and no other header nominated for removal at the next hop (RFC 9110 §7.6.1): that could
@@ -46,6 +54,12 @@ pub struct Edits<'a> {
     pub identity: Option<Rc<Principal>>,
     /// The headers by which upstreams are told.
     pub identity_headers: &'a [IdentityHeader],
+}
+
+impl<'a> Verdict<'a> {
+    pub fn new(decision: Decision, rule: Option<&'a str>, edits: Edits<'a>) -> Self {
+        Self { decision, rule, edits, wait: None, lifetime: None }
+    }
 }
 
 impl Decision {

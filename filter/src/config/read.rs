@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign_claims::Keyring;
 
 use super::json::{Json, Node};
-use super::{Config, InvalidConfig, KeySources, RemoteKeys, duration, rules};
+use super::{Config, InvalidConfig, KeySources, RemoteKeys, Service, duration, rules, services};
 use crate::principal::IdentityHeader;
 use crate::sync::Pace;
 
@@ -28,20 +28,18 @@ const MOST_CACHE_BYTES: usize = 256 << 20;
 pub(super) fn config(json: &[u8]) -> Result<Config, InvalidConfig> {
     let document = Json::parse(json)?;
     let root = document.root().object(&FIELDS)?;
-    for field in ["revocations", "api_keys"] {
-        if let Some(node) = root.optional(field) {
-            return Err(node.invalid("is not available in this version"));
-        }
-    }
+    let api_keys = root.optional("api_keys").map(|node| services::key_exchange(&node)).transpose()?;
     Ok(Config {
         issuer: plain_text(&root.required("issuer")?)?.to_owned(),
         audiences: audiences(&root.required("audiences")?)?,
         clock_skew: clock_skew(root.optional("clock_skew"))?,
         keys: keys(&root.required("keys")?)?,
+        revocations: root.optional("revocations").map(|node| services::revocation_feed(&node)).transpose()?,
         cache_bytes: cache_bytes(root.optional("cache"))?,
         forward_authorization: root.optional("forward_authorization").map_or(Ok(true), |node| node.flag())?,
         identity_headers: identity_headers(root.optional("identity_headers"))?,
-        policy: rules::read(&root.required("rules")?)?,
+        policy: rules::read(&root.required("rules")?, api_keys.is_some())?,
+        api_keys,
     })
 }
 
@@ -104,13 +102,7 @@ fn inline_keys(node: &Node<'_>) -> Result<Keyring, InvalidConfig> {
 
 fn remote_keys(node: &Node<'_>) -> Result<RemoteKeys, InvalidConfig> {
     let remote = node.object(&["cluster", "authority", "path", "refresh", "timeout"])?;
-    let cluster = plain_text(&remote.required("cluster")?)?.to_owned();
-    let authority = remote.optional("authority").map_or(Ok(&*cluster), |node| plain_text(&node))?.to_owned();
-    let node = remote.required("path")?;
-    let path = plain_text(&node)?.to_owned();
-    if !path.starts_with('/') {
-        return Err(node.invalid("must start with \"/\""));
-    }
+    let Service { cluster, authority, path } = services::service(&remote)?;
     let duration = |field, default, least, most| {
         remote.optional(field).map_or(Ok(default), |node| duration::read(&node, least, most))
     };

@@ -8,10 +8,15 @@ use crate::policy::path::Target;
 use crate::policy::{Access, Matcher, Mode, PathMatch, Policy, Rule};
 use crate::request::is_method;
 
-pub(super) fn read(node: &Node<'_>) -> Result<Policy, InvalidConfig> {
+/// `api_keys`: they can be exchanged.
+pub(super) fn read(node: &Node<'_>, api_keys: bool) -> Result<Policy, InvalidConfig> {
     let mut rules: Vec<Rule> = Vec::new();
     for item in node.items()? {
         let rule = rule(&item)?;
+        if rule.accepted.api_key && !api_keys {
+            let path = format!("{}.credentials", item.path);
+            return Err(InvalidConfig::at(&path, "takes API keys, which needs the field \"api_keys\""));
+        }
         if let Some(first) = rules.iter().position(|earlier| earlier.name == rule.name) {
             let reason = format!("is already the name of rules[{first}]");
             return Err(InvalidConfig::at(&format!("{}.name", item.path), &reason));
@@ -32,7 +37,7 @@ pub(super) fn read(node: &Node<'_>) -> Result<Policy, InvalidConfig> {
 }
 
 fn rule(node: &Node<'_>) -> Result<Rule, InvalidConfig> {
-    let object = node.object(&["name", "match", "allow", "credentials", "mode"])?;
+    let object = node.object(&["name", "match", "allow", "credentials", "origins", "mode"])?;
     let name = plain_text(&object.required("name")?)?.into();
     let matcher = matcher(&object.required("match")?)?;
     let access = access(&object.required("allow")?)?;
@@ -46,8 +51,33 @@ fn rule(node: &Node<'_>) -> Result<Rule, InvalidConfig> {
         (None, _) => Accepted { bearer: true, ..Accepted::default() },
         (Some(node), _) => accepted(&node, matcher.websocket)?,
     };
+    let origins = object.optional("origins").map(|node| origins(&node, &matcher, &access)).transpose()?;
     let mode = object.optional("mode").map_or(Ok(Mode::Enforce), |node| mode(&node))?;
-    Ok(Rule { name, matcher, accepted, access, mode })
+    Ok(Rule { name, matcher, accepted, access, origins, mode })
+}
+
+/// Of pages, as browsers write them (RFC 6454 §6.2).
+fn origins(node: &Node<'_>, matcher: &Matcher, access: &Access) -> Result<Vec<Box<str>>, InvalidConfig> {
+    if !matcher.websocket || *access == Access::Anyone {
+        let reason = "needs match.upgrade \"websocket\" and a rule that is not for anyone: it keeps pages from opening \
+                      WebSockets with the credentials of who reads them";
+        return Err(node.invalid(reason));
+    }
+    let origin = |item: Node<'_>| {
+        let text = item.text()?;
+        let host = text.strip_prefix("https://").or(text.strip_prefix("http://")).unwrap_or_default();
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._:[]".contains(&b);
+        if host.is_empty() || !host.bytes().all(plain) || host.ends_with(':') {
+            return Err(item.invalid("must be an origin such as \"https://app.example.com\", in lower case"));
+        }
+        Ok(text.into())
+    };
+    let origins = node.items()?.map(origin).collect::<Result<Vec<_>, _>>()?;
+    if origins.is_empty() {
+        Err(node.invalid("is empty; leave it out for every origin"))
+    } else {
+        Ok(origins)
+    }
 }
 
 fn mode(node: &Node<'_>) -> Result<Mode, InvalidConfig> {
@@ -125,10 +155,15 @@ fn accepted(node: &Node<'_>, websocket: bool) -> Result<Accepted, InvalidConfig>
                 }
                 accepted.query.push(name.into());
             }
-            ("api_key", _) | (_, Some(("cookie", _))) => {
+            ("api_key", _) => accepted.api_key = true,
+            (_, Some(("cookie", _))) => {
                 return Err(item.invalid("is not available in this version"));
             }
-            _ => return Err(item.invalid("must be \"bearer\", \"query:<name>\" or \"subprotocol\"")),
+            _ => {
+                return Err(
+                    item.invalid("must be \"bearer\", \"query:<name>\", \"subprotocol\" or \"api_key\"")
+                );
+            }
         }
     }
     if accepted == Accepted::default() {

@@ -107,8 +107,20 @@ fn every_error_names_its_path() {
         (with("/identity_headers", json!("x-user-id")), "identity_headers"),
         (with("/identity_headers", json!(["x-user-id", "x-user-name"])), "identity_headers[1]"),
         (with("/identity_headers", json!(["x-user-id", "x-user-id"])), "identity_headers[1]"),
-        (with("/revocations", json!({"cluster": "issuer"})), "revocations"),
-        (with("/api_keys", json!({})), "api_keys"),
+        (with("/revocations", json!({"cluster": "issuer"})), "revocations.path"),
+        (with("/revocations", json!({"cluster": "c", "path": "p"})), "revocations.path"),
+        (
+            with("/revocations", json!({"cluster": "c", "path": "/p", "max_staleness": "59s"})),
+            "revocations.max_staleness",
+        ),
+        (
+            with("/revocations", json!({"cluster": "c", "path": "/p", "when_stale": "panic"})),
+            "revocations.when_stale",
+        ),
+        (with("/revocations", json!({"cluster": "c", "path": "/p", "token": "t"})), "revocations.token"),
+        (with("/api_keys", json!({})), "api_keys.cluster"),
+        (with("/api_keys", json!({"cluster": "c", "path": "/p", "cache": "0s"})), "api_keys.cache"),
+        (with("/api_keys", json!({"cluster": "c", "path": "/p", "timeout": "1m"})), "api_keys.timeout"),
         (with("/rules", json!([])), "rules"),
         (rule("name", json!("a b")), "rules[0].name"),
         (rule("matches", json!({})), "rules[0].matches"),
@@ -135,7 +147,8 @@ fn every_error_names_its_path() {
         (rule("credentials", json!(["query:"])), "rules[0].credentials[0]"),
         (rule("credentials", json!(["query:a b"])), "rules[0].credentials[0]"),
         (rule("credentials", json!(["subprotocol"])), "rules[0].credentials[0]"),
-        (rule("credentials", json!(["api_key"])), "rules[0].credentials[0]"),
+        (rule("credentials", json!(["api_key"])), "rules[0].credentials"),
+        (rule("origins", json!(["https://a.example"])), "rules[0].origins"),
         (rule("credentials", json!(["cookie:session"])), "rules[0].credentials[0]"),
         (rule("allow", json!("everyone")), "rules[0].allow"),
         (rule("allow", json!({"permission": "a", "role": "b"})), "rules[0].allow"),
@@ -149,6 +162,50 @@ fn every_error_names_its_path() {
         let error = parse(&document).expect_err(path);
         assert!(error.starts_with(&format!("{path}: ")), "expected {path}, got {error}");
     }
+}
+
+#[test]
+fn reads_what_is_asked_of_the_issuer_itself() {
+    let mut document =
+        with("/revocations", json!({"cluster": "internal", "path": "/v1/internal/revocations"}));
+    document["api_keys"] =
+        json!({"cluster": "internal", "authority": "keys.example", "path": "/exchange", "cache": "30s"});
+    document["rules"][0]["credentials"] = json!(["bearer", "api_key"]);
+    let config = parse(&document).unwrap();
+    let feed = config.revocations.as_ref().unwrap();
+    assert_eq!((feed.max_staleness, feed.when_stale), (Duration::from_secs(300), WhenStale::Allow));
+    assert_eq!(feed.service.authority, "internal", "the cluster's name");
+    let keys = config.api_keys.as_ref().unwrap();
+    assert_eq!(
+        (keys.cache, keys.timeout, &*keys.service.authority),
+        (30, Duration::from_secs(2), "keys.example")
+    );
+    assert!(config.policy.rules()[0].accepted.api_key);
+    assert_eq!(config.needs_service_token(), Some("revocations"));
+    assert_eq!(parse(&minimal()).unwrap().needs_service_token(), None);
+}
+
+#[test]
+fn origins_are_as_browsers_write_them() {
+    let with = |origins: Value| {
+        let mut document = with("/rules/0/match", json!({"prefix": "/ws/", "upgrade": "websocket"}));
+        document["rules"][0]["origins"] = origins;
+        parse(&document).map(|config| config.policy.rules()[0].origins.clone())
+    };
+    let good = json!(["https://app.example.com", "http://localhost:3000", "http://[::1]:8080"]);
+    assert_eq!(with(good).unwrap().unwrap().len(), 3);
+    for bad in [
+        "app.example.com",
+        "https://",
+        "https://App.example.com",
+        "https://a.example/",
+        "*",
+        "null",
+        "https://a:",
+    ] {
+        assert!(with(json!([bad])).unwrap_err().starts_with("rules[0].origins[0]: "), "{bad}");
+    }
+    assert!(with(json!([])).unwrap_err().starts_with("rules[0].origins: "));
 }
 
 #[test]
@@ -261,9 +318,20 @@ fn an_unknown_field_is_named_before_what_is_missing_for_it() {
 fn the_readme_documents_every_field() {
     let readme = include_str!("../../README.md");
     // The complaint about an unknown field lists the known ones.
-    for pointer in ["/x", "/keys/x", "/keys/remote/x", "/cache/x", "/rules/0/x", "/rules/0/match/x"] {
+    for pointer in [
+        "/x",
+        "/keys/x",
+        "/keys/remote/x",
+        "/revocations/x",
+        "/api_keys/x",
+        "/cache/x",
+        "/rules/0/x",
+        "/rules/0/match/x",
+    ] {
         let mut document = minimal();
         document["cache"] = json!({"max_bytes": 1});
+        document["revocations"] = json!({"cluster": "c", "path": "/p"});
+        document["api_keys"] = json!({"cluster": "c", "path": "/p"});
         let (parent, field) = pointer.rsplit_once('/').unwrap();
         document.pointer_mut(parent).unwrap()[field] = json!(1);
         let error = parse(&document).unwrap_err();

@@ -8,7 +8,7 @@ use countersign_proxy_abi::{Received, Status};
 use super::ambient;
 use crate::config::RemoteKeys;
 use crate::edge::Edge;
-use crate::sync::{Names, Schedule, Snapshot};
+use crate::sync::{Attempt, Names, Schedule, Snapshot};
 
 /// A larger answer is no key set.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -29,13 +29,6 @@ pub(super) struct KeySync {
 struct InFlight {
     call: u32,
     attempted_at: u64,
-}
-
-/// How an attempt of this worker ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Attempt {
-    Succeeded,
-    Failed,
 }
 
 impl KeySync {
@@ -81,7 +74,7 @@ impl KeySync {
             (":authority", self.remote.authority.as_str()),
             ("accept", "application/json"),
         ];
-        match host::http_call(&self.remote.cluster, &headers, self.remote.pace.timeout) {
+        match host::http_call(&self.remote.cluster, &headers, &[], self.remote.pace.timeout) {
             Ok(call) => {
                 self.in_flight = Some(InFlight { call, attempted_at: claimed.attempted_at });
                 None
@@ -127,8 +120,8 @@ impl KeySync {
         if body_size > MAX_ANSWER_BYTES {
             return Err(format!("the answer has more than {MAX_ANSWER_BYTES} bytes"));
         }
-        let jwks =
-            host::buffer(Buffer::HttpCallResponseBody, body_size).map_err(|_| "the answer cannot be read")?;
+        let jwks = host::buffer(Buffer::HttpCallResponseBody, 0, body_size)
+            .map_err(|_| "the answer cannot be read")?;
         edge.load_keys(&jwks).map_err(|error| error.to_string())?;
         let fetched_at = ambient::now_millis();
         self.fetched_at = Some(fetched_at);

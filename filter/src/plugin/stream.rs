@@ -1,4 +1,5 @@
-//! One request: its headers are read once, the verdict is carried out, and nothing is kept.
+//! One request: its headers are read, the verdict is carried out, and nothing is kept, but for WebSockets that were let
+//! through and requests that wait.
 
 use countersign_claims::{PROBLEM_JSON, REALM, Reject};
 use countersign_proxy_abi::host::{self, Map};
@@ -7,6 +8,7 @@ use countersign_proxy_abi::{Action, Status, pairs};
 use super::ambient;
 use super::worker::Worker;
 use crate::credential::subprotocol;
+use crate::edge::Waiting;
 use crate::request::{RequestView, is_reserved_trailer};
 use crate::tally::Counter;
 use crate::verdict::{Decision, Edits, Verdict};
@@ -24,19 +26,26 @@ const RULE_STATE: &str = "countersign_rule";
 const PROTOCOL_STATE: &str = "countersign_protocol";
 
 /// Decides about the request whose headers the host has, and carries it out.
-pub(super) fn decide(worker: &mut Worker) -> Result<Action, Status> {
+pub(super) fn decide(worker: &mut Worker, stream: u32, waiting: Waiting) -> Result<Action, Status> {
     let headers = host::headers(Map::HttpRequestHeaders)?;
     let mut view = RequestView::default();
     pairs::read(&headers, |name, value| view.add(name, value))?;
-    let Worker { edge, tally, keys, .. } = worker;
-    let mut verdict = edge.judge(&view, ambient::now_seconds);
+    let Worker { edge, tally, keys, streams, paused, .. } = worker;
+    let mut verdict = edge.judge(&view, waiting, ambient::now_seconds);
     // The key may have been fetched by another worker since this one's last tick.
     if verdict.decision.lacks_key()
         && let Some(keys) = keys
         && let Some(record) = keys.newer()
     {
         keys.load(&record, edge);
-        verdict = edge.judge(&view, ambient::now_seconds);
+        verdict = edge.judge(&view, waiting, ambient::now_seconds);
+    }
+    if let Some(key) = verdict.wait {
+        // What no log may show goes now.
+        apply(&verdict.edits)?;
+        tell_protocol(&verdict.edits);
+        paused.add(stream, key);
+        return Ok(Action::Pause);
     }
     tally.add(Counter::Request(verdict.decision), 1);
     tell_logs(&verdict);
@@ -44,9 +53,9 @@ pub(super) fn decide(worker: &mut Worker) -> Result<Action, Status> {
     match verdict.decision {
         Decision::Public | Decision::Admitted | Decision::Observed(_) => {
             edited?;
-            if verdict.edits.protocols.is_some() {
-                // Without it a browser may end the connection; the verdict stands.
-                let _ = host::set_property(PROTOCOL_STATE, subprotocol::MARKER.as_bytes());
+            tell_protocol(&verdict.edits);
+            if let Some(lifetime) = verdict.lifetime {
+                streams.begin(stream, lifetime);
             }
             Ok(Action::Continue)
         }
@@ -54,6 +63,14 @@ pub(super) fn decide(worker: &mut Worker) -> Result<Action, Status> {
             refuse(reject, view.is_grpc())?;
             Ok(Action::Pause)
         }
+    }
+}
+
+/// Lets the route know that the reply must select the subprotocol that stood for a token.
+fn tell_protocol(edits: &Edits<'_>) {
+    if edits.protocols.is_some() {
+        // Without it a browser may end the connection; the verdict stands.
+        let _ = host::set_property(PROTOCOL_STATE, subprotocol::MARKER.as_bytes());
     }
 }
 
@@ -73,6 +90,9 @@ fn apply(edits: &Edits<'_>) -> Result<(), Status> {
     }
     if edits.strip_authorization {
         host::remove_header(request, b"authorization")?;
+    }
+    if edits.strip_api_key {
+        host::remove_header(request, b"x-api-key")?;
     }
     if let Some(method) = edits.method {
         host::set_header(request, ":method", method)?;
@@ -115,8 +135,13 @@ fn tell_logs(verdict: &Verdict<'_>) {
         let _ = host::set_property(RULE_STATE, rule.as_bytes());
     }
     if let Some(reject) = verdict.decision.reject() {
-        let _ = host::set_property(REASON_STATE, reject.reason().as_bytes());
+        tell_reason(reject);
     }
+}
+
+/// Tells access logs why.
+pub(super) fn tell_reason(reject: Reject) {
+    let _ = host::set_property(REASON_STATE, reject.reason().as_bytes());
 }
 
 /// Answers instead of the upstream: `application/problem+json`, or a gRPC status where the host takes the request for

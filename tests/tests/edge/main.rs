@@ -9,6 +9,7 @@ mod guide;
 mod hostile;
 mod issuer_routes;
 mod launcher;
+mod live;
 mod observed;
 mod raw;
 mod readings;

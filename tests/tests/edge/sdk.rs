@@ -8,6 +8,8 @@ mod browsers;
 mod guide;
 #[path = "hostile.rs"]
 mod hostile;
+#[path = "live.rs"]
+mod live;
 #[path = "observed.rs"]
 mod observed;
 #[path = "readings.rs"]

@@ -1,5 +1,6 @@
 //! The shipped module, through the host's front door: what a request, a configuration and a key set do.
 
+mod api_keys;
 mod builds;
 mod cache;
 mod config;
@@ -11,8 +12,10 @@ mod keys;
 mod metrics;
 mod module;
 mod requests;
+mod revocations;
 mod signatures;
 mod sources;
+mod streams;
 
 #[path = "../../../shared/tests/corpus/mod.rs"]
 mod corpus;
