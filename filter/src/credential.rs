@@ -40,7 +40,34 @@ pub enum Credential<'r> {
     },
 }
 
+/// The credential of a request that waits: it is in no header any more.
+#[derive(Debug)]
+pub enum Held {
+    Token { token: Vec<u8>, is_authorization: bool },
+    ApiKey(KeyDigest),
+}
+
+impl Held {
+    pub fn credential(&self) -> Credential<'_> {
+        match self {
+            Self::Token { token, is_authorization } => {
+                Credential::Token { token: token.into(), is_authorization: *is_authorization }
+            }
+            Self::ApiKey(digest) => Credential::ApiKey { digest: *digest, key: None },
+        }
+    }
+}
+
 impl Credential<'_> {
+    pub fn hold(&self) -> Held {
+        match self {
+            Self::Token { token, is_authorization } => {
+                Held::Token { token: token.to_vec(), is_authorization: *is_authorization }
+            }
+            Self::ApiKey { digest, .. } => Held::ApiKey(*digest),
+        }
+    }
+
     /// Whether it is the `Authorization` header.
     pub fn is_authorization(&self) -> bool {
         matches!(self, Self::Token { is_authorization: true, .. })

@@ -9,14 +9,14 @@ use countersign_claims::{InvalidKeyring, Keyring, Reject, Revocation, Revocation
 use crate::cache::{Seeds, TokenCache};
 use crate::config::Config;
 use crate::credential::subprotocol::Offer;
-use crate::credential::{Credential, Presented, query};
+use crate::credential::{Credential, Held, Presented, query};
 use crate::exchange::{ApiKey, Exchange, KeyDigest, Standing};
 use crate::policy::path::Target;
 use crate::policy::{Access, Mode, Rule};
 use crate::principal::{AuthMethod, Principal};
 use crate::request::{Field, RequestView};
 use crate::revoked::{self, Revoked};
-use crate::verdict::{Decision, Edits, Verdict};
+use crate::verdict::{Decision, Edits, Verdict, Wait, WaitOn};
 use crate::websocket::Lifetime;
 
 /// Longer than the time from one tick to the next, in seconds. Only a process that stood still for longer (stopped,
@@ -39,14 +39,14 @@ pub struct Edge {
     pub checks: Checks,
 }
 
-/// Whether a request may wait until the issuer has spoken of its API key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waiting {
+/// Whether a request may wait for an answer from outside.
+#[derive(Debug, Clone, Copy)]
+pub enum Waiting<'h> {
     Allowed,
     /// Too many do.
     Full,
-    /// It has, and its API key is in no header any more.
-    Over(KeyDigest),
+    /// It has, with this for its credential.
+    Over(&'h Held),
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,8 @@ struct Keys {
     awaited: bool,
     /// A token named a key that is not in the ring, since the issuer was last asked.
     unknown_seen: bool,
+    /// The issuer is being asked, or may be asked at once: see [`Edge::set_keys_coming`].
+    coming: bool,
 }
 
 impl Edge {
@@ -70,7 +72,7 @@ impl Edge {
         let verifier = Verifier::new(config.issuer.clone(), config.audiences.clone(), config.clock_skew);
         let awaited = config.keys.remote.is_some();
         config.keys.inline.prepare();
-        let keys = Keys { ring: config.keys.inline.clone(), awaited, unknown_seen: false };
+        let keys = Keys { ring: config.keys.inline.clone(), awaited, unknown_seen: false, coming: false };
         let cache = TokenCache::new(config.cache_bytes, seeds);
         let revoked = Revoked::default();
         let exchange = config.api_keys.as_ref().map(|api_keys| Exchange::new(api_keys.cache));
@@ -116,6 +118,11 @@ impl Edge {
     /// Whether a token has named an unknown key since the issuer was asked for the last time: a reason to ask early.
     pub fn lacks_key(&self) -> bool {
         self.keys.unknown_seen
+    }
+
+    /// Whether it is worth while to wait for keys: they are being fetched, or would be at once.
+    pub fn set_keys_coming(&mut self, coming: bool) {
+        self.keys.coming = coming;
     }
 
     /// Takes notice that the issuer is being asked.
@@ -165,7 +172,7 @@ impl Edge {
     pub fn judge<'a>(
         &'a mut self,
         view: &'a RequestView<'a>,
-        waiting: Waiting,
+        waiting: Waiting<'_>,
         clock: fn() -> i64,
     ) -> Verdict<'a> {
         // Apart from `config`, all that deciding may change.
@@ -207,7 +214,7 @@ impl Edge {
             wait: None,
         };
         let credential = match waiting {
-            Waiting::Over(digest) => Ok(Credential::ApiKey { digest, key: None }),
+            Waiting::Over(held) => Ok(held.credential()),
             Waiting::Allowed | Waiting::Full => presented.credential(&rule.accepted),
         };
         // A rule that only observes lets requests and streams go on.
@@ -215,7 +222,8 @@ impl Edge {
         let (mut wait, mut lifetime) = (None, None);
         let outcome = credential.and_then(|mut credential| {
             let principal = authenticator.admit(&mut credential).map_err(|reject| {
-                wait = authenticator.wait.filter(|_| enforced && waiting == Waiting::Allowed);
+                let on = authenticator.wait.filter(|_| enforced && matches!(waiting, Waiting::Allowed));
+                wait = on.map(|on| Wait { on, held: credential.hold() });
                 presented.explain(&rule.accepted, reject)
             })?;
             edits.identity = Some(Rc::clone(&principal));
@@ -256,8 +264,8 @@ struct Authenticator<'e> {
     future: i64,
     clock: fn() -> i64,
     checks: &'e mut Checks,
-    /// The API key of which the issuer must speak first.
-    wait: Option<KeyDigest>,
+    /// Who must answer before it can be decided.
+    wait: Option<WaitOn>,
 }
 
 impl Authenticator<'_> {
@@ -288,7 +296,7 @@ impl Authenticator<'_> {
         }
         if let (Some(exchange), Some(key)) = (&mut self.exchange, key) {
             exchange.want(key);
-            self.wait = Some(digest);
+            self.wait = Some(WaitOn::ApiKey(digest));
         }
         Err(Reject::Unavailable)
     }
@@ -317,6 +325,7 @@ impl Authenticator<'_> {
             Ok(claims) => Principal::new(&claims, self.verifier.window(&claims)),
             Err(reject @ (Reject::UnknownKey | Reject::Unavailable)) => {
                 self.keys.unknown_seen = true;
+                self.wait = self.keys.coming.then_some(WaitOn::Keys);
                 Err(if self.keys.awaited { Reject::Unavailable } else { reject })
             }
             Err(reject) => Err(reject),

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use countersign_claims::Reject;
 
+use crate::credential::Held;
 use crate::exchange::KeyDigest;
 use crate::principal::{IdentityHeader, Principal};
 use crate::websocket::Lifetime;
@@ -15,10 +16,25 @@ pub struct Verdict<'a> {
     /// The rule that matched.
     pub rule: Option<&'a str>,
     pub edits: Edits<'a>,
-    /// It is not decided before the issuer has said what it thinks of this API key.
-    pub wait: Option<KeyDigest>,
+    /// It is to be decided again when somebody has answered.
+    pub wait: Option<Wait>,
     /// A WebSocket that was let through ends with this.
     pub lifetime: Option<Lifetime>,
+}
+
+/// A request that waits.
+#[derive(Debug)]
+pub struct Wait {
+    pub on: WaitOn,
+    pub held: Held,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitOn {
+    /// What the issuer says of an API key.
+    ApiKey(KeyDigest),
+    /// The issuer's keys, which are being fetched.
+    Keys,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

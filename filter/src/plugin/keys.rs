@@ -63,6 +63,29 @@ impl KeySync {
     /// Loads a newer set if there is one, and makes an attempt if one is due.
     pub(super) fn tick(&mut self, edge: &mut Edge) -> Option<Attempt> {
         self.load_newer(edge);
+        let attempt = self.attempt(edge);
+        self.look_ahead(edge);
+        attempt
+    }
+
+    /// Whether an attempt of any worker is under way.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.schedule()
+            .is_some_and(|schedule| schedule.is_under_way(ambient::now_millis(), &self.remote.pace))
+    }
+
+    fn look_ahead(&self, edge: &mut Edge) {
+        let now = ambient::now_millis();
+        let worth = self.schedule().is_some_and(|schedule| schedule.is_worth_waiting(now, &self.remote.pace));
+        edge.set_keys_coming(worth);
+    }
+
+    fn schedule(&self) -> Option<Schedule> {
+        let (record, _) = host::shared_data(&self.names.schedule).ok()??;
+        Some(Schedule::decode(&record))
+    }
+
+    fn attempt(&mut self, edge: &mut Edge) -> Option<Attempt> {
         let early = edge.lacks_key();
         let (record, version) = host::shared_data(&self.names.schedule).ok()??;
         let claimed = Schedule::decode(&record).claim(ambient::now_millis(), &self.remote.pace, early)?;
@@ -101,6 +124,7 @@ impl KeySync {
             }
         };
         self.settle(attempted_at, attempt);
+        self.look_ahead(edge);
         Some(attempt)
     }
 

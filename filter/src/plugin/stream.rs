@@ -26,7 +26,7 @@ const RULE_STATE: &str = "countersign_rule";
 const PROTOCOL_STATE: &str = "countersign_protocol";
 
 /// Decides about the request whose headers the host has, and carries it out.
-pub(super) fn decide(worker: &mut Worker, stream: u32, waiting: Waiting) -> Result<Action, Status> {
+pub(super) fn decide(worker: &mut Worker, stream: u32, waiting: Waiting<'_>) -> Result<Action, Status> {
     let headers = host::headers(Map::HttpRequestHeaders)?;
     let mut view = RequestView::default();
     pairs::read(&headers, |name, value| view.add(name, value))?;
@@ -40,11 +40,11 @@ pub(super) fn decide(worker: &mut Worker, stream: u32, waiting: Waiting) -> Resu
         keys.load(&record, edge);
         verdict = edge.judge(&view, waiting, ambient::now_seconds);
     }
-    if let Some(key) = verdict.wait {
+    if let Some(wait) = verdict.wait {
         // What no log may show goes now.
         apply(&verdict.edits)?;
         tell_protocol(&verdict.edits);
-        paused.add(stream, key);
+        paused.add(stream, wait);
         return Ok(Action::Pause);
     }
     tally.add(Counter::Request(verdict.decision), 1);

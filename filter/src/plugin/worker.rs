@@ -17,9 +17,9 @@ use super::stream;
 use crate::cache::Seeds;
 use crate::config::Config;
 use crate::edge::{Checks, Edge, Waiting};
-use crate::exchange::KeyDigest;
 use crate::sync::Attempt;
 use crate::tally::{Counter, Tally};
+use crate::verdict::WaitOn;
 
 /// How soon a worker sees keys and revocations that another has fetched, streams end, and metrics are told.
 const TICK: Duration = Duration::from_millis(200);
@@ -68,6 +68,9 @@ impl Worker {
     /// Decides about the request whose headers the host has. `root`: this configuration's context.
     pub(super) fn decide(&mut self, root: u32, stream: u32) -> Result<Action, Status> {
         let waiting = if self.paused.is_full() { Waiting::Full } else { Waiting::Allowed };
+        if self.paused.is_full_for_keys() {
+            self.edge.set_keys_coming(false);
+        }
         let before = self.paused.len();
         let action = stream::decide(self, stream, waiting)?;
         if self.paused.len() > before && !self.hurries {
@@ -87,7 +90,12 @@ impl Worker {
         self.edge.tick(seconds);
         if let Some(keys) = &mut self.keys {
             let attempt = keys.tick(&mut self.edge);
+            let under_way = keys.is_under_way();
             self.count_attempt(attempt, Counter::KeyFetch);
+            if !under_way {
+                // Whoever fetched them, they are here, or do not come.
+                self.go_on(root, WaitOn::Keys);
+            }
         }
         if let Some(feed) = &mut self.feed {
             let attempt = feed.tick(&mut self.edge);
@@ -106,6 +114,9 @@ impl Worker {
         if let Some(keys) = &mut self.keys {
             let attempt = keys.answered(call, body_size, &mut self.edge);
             self.count_attempt(attempt, Counter::KeyFetch);
+            if attempt.is_some() {
+                self.go_on(root, WaitOn::Keys);
+            }
         }
         if let Some(feed) = &mut self.feed {
             let attempt = feed.answered(call, body_size, &mut self.edge);
@@ -116,7 +127,7 @@ impl Worker {
         if let (Some(questions), Some(exchange)) = (&mut self.questions, &mut self.edge.exchange)
             && let Some(key) = questions.answered(call, body_size, exchange)
         {
-            self.go_on(root, key);
+            self.go_on(root, WaitOn::ApiKey(key));
             self.ask_about_keys(root);
         }
     }
@@ -136,17 +147,17 @@ impl Worker {
     fn ask_about_keys(&mut self, root: u32) {
         if let (Some(questions), Some(exchange)) = (&mut self.questions, &mut self.edge.exchange) {
             for unheard in questions.ask(exchange) {
-                self.go_on(root, unheard);
+                self.go_on(root, WaitOn::ApiKey(unheard));
             }
         }
     }
 
-    /// Decides about the requests that have waited for this key. `root`: the context that is being called.
-    fn go_on(&mut self, root: u32, key: KeyDigest) {
-        for stream in self.paused.take(key) {
+    /// Decides about the requests that have waited for this. `root`: the context that is being called.
+    fn go_on(&mut self, root: u32, on: WaitOn) {
+        for (stream, held) in self.paused.take(on) {
             // Some have gone meanwhile.
             if host::turn_to(stream).is_ok() {
-                match stream::decide(self, stream, Waiting::Over(key)) {
+                match stream::decide(self, stream, Waiting::Over(&held)) {
                     Ok(Action::Continue) => drop(host::continue_request()),
                     Ok(Action::Pause) => {}
                     Err(_) => drop(stream::fail_closed()),
