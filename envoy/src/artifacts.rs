@@ -45,7 +45,7 @@ pub fn filter() -> Result<PathBuf> {
 }
 
 /// What the filter asks of a host, and `proxy_on_delete`, by which the SDK lets go of a stream.
-const SDK_EXPORTS: [&str; 12] = [
+const SDK_EXPORTS: [&str; 13] = [
     "memory",
     "_initialize",
     "proxy_abi_version_0_2_1",
@@ -57,6 +57,7 @@ const SDK_EXPORTS: [&str; 12] = [
     "proxy_on_http_call_response",
     "proxy_on_request_headers",
     "proxy_on_request_trailers",
+    "proxy_on_response_body",
     "proxy_on_delete",
 ];
 

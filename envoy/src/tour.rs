@@ -11,6 +11,7 @@ mod import;
 mod mailbox;
 mod operations;
 mod passwords;
+mod programs;
 mod quotes;
 mod report;
 mod second_factor;
@@ -108,6 +109,8 @@ async fn accounts(report: &mut Report, ada: &Visitor, stack: &Stack) {
     report.check("refresh rotates", sessions::refresh_rotates(ada, ADA)).await;
     report.check("refresh reuse revokes", sessions::reuse_revokes(ada, ADA)).await;
     report.check("logout everywhere", sessions::logout_everywhere(ada, BOB)).await;
+    report.check("logout ends what is open", sessions::ended_at_the_edge(ada, BOB)).await;
+    report.check("API key of a program", programs::api_key(ada, BOB)).await;
     report.check("address confirmed by mail", mailbox::confirm(ada, BOB, stack)).await;
     report.check("password reset by mail", mailbox::reset(ada, CAROL, stack)).await;
     report.check("password changed", passwords::change(ada, ERIN)).await;

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use countersign_claims::{AccessClaims, Alg, Audience, Jwk, JwkSet, SigningKey, VerifyingKey, mint};
 use countersign_filter::cache::Seeds;
 use countersign_filter::config::Config;
-use countersign_filter::edge::Edge;
+use countersign_filter::edge::{Edge, Waiting};
 use countersign_filter::policy::path::Target;
 use countersign_filter::request::RequestView;
 use countersign_filter::verdict::Decision;
@@ -78,7 +78,7 @@ fn decide(c: &mut Criterion) {
         let (mut edge, _) = edge(cache_bytes);
         c.bench_function(name, |b| {
             b.iter(|| {
-                let verdict = edge.judge(black_box(&request), || NOW);
+                let verdict = edge.judge(black_box(&request), Waiting::Allowed, || NOW);
                 assert_eq!(verdict.decision, Decision::Admitted);
             });
         });

@@ -6,8 +6,11 @@
 
 use std::rc::Rc;
 
+use countersign_claims::Handle;
+
 use crate::bytes;
 use crate::principal::Principal;
+use crate::revoked;
 
 /// How many entries get a second chance before one is evicted, so that an eviction takes constant time.
 const SECOND_CHANCES: usize = 8;
@@ -58,11 +61,16 @@ struct Slot {
     /// The next slot with a hash of the same chain.
     next: Link,
     used: bool,
+    /// The lower half of what the token is revoked by; it has room where nothing else would fit.
+    handle: u32,
     principal: Rc<Principal>,
     /// Where the principal has the token and what it says. Kept here as well, so that a processor fetches both at once
     /// and not one after the other: in a large cache each is a place that it has long forgotten.
     text: Rc<[u8]>,
 }
+
+/// Two of them are a line of a processor's cache, in WebAssembly.
+const _: () = assert!(cfg!(not(target_pointer_width = "32")) || size_of::<Slot>() == 32);
 
 impl Slot {
     fn is_of(&self, token: &[u8]) -> bool {
@@ -76,6 +84,10 @@ impl Slot {
         let blocks = [COUNTED, self.principal.heap_bytes()];
         blocks.into_iter().map(block_bytes).fold(0, usize::saturating_add)
     }
+}
+
+fn lower_half(handle: Handle) -> u32 {
+    handle.to_bits() as u32
 }
 
 /// A block of the heap with the allocator's header, which aligns it.
@@ -117,7 +129,8 @@ impl TokenCache {
         let hash = self.seeds.hash(token);
         let principal = Rc::new(principal.with_token(token));
         let text = Rc::clone(principal.text());
-        let slot = Slot { hash, next: END, used: false, principal, text };
+        let handle = revoked::session(&principal).map_or(0, lower_half);
+        let slot = Slot { hash, next: END, used: false, handle, principal, text };
         let cost = slot.bytes();
         let table = self.bytes().saturating_sub(self.entry_bytes);
         if cost.saturating_add(table) > self.max_bytes {
@@ -138,6 +151,19 @@ impl TokenCache {
     pub fn remove(&mut self, token: &[u8]) {
         if let Some(at) = self.find(self.seeds.hash(token), token) {
             self.take(at);
+        }
+    }
+
+    /// Forgets the tokens of sessions that have ended. Two sessions may be alike in half their handles: then a token is
+    /// verified once more.
+    pub fn forget(&mut self, ended: impl IntoIterator<Item = Handle>) {
+        let mut ended: Vec<u32> = ended.into_iter().map(lower_half).collect();
+        ended.sort_unstable();
+        // The last slot moves into a gap, so from the end on.
+        for at in (0..self.slots.len()).rev() {
+            if self.slots.get(at).is_some_and(|slot| ended.binary_search(&slot.handle).is_ok()) {
+                self.take(at);
+            }
         }
     }
 
@@ -264,10 +290,11 @@ mod tests {
     use super::*;
     use crate::principal::tests::claims;
 
+    /// His session is called as he is.
     fn principal(user: &str) -> Rc<Principal> {
         let claims = AccessClaims {
             sub: user.into(),
-            session_id: None,
+            session_id: Some(user.into()),
             email: None,
             roles: vec![],
             scope: None,
@@ -343,6 +370,20 @@ mod tests {
         let mut none = TokenCache::new(0, Seeds([7, 11]));
         none.insert(&token(1), principal("u-1"));
         assert!(none.is_empty());
+    }
+
+    #[test]
+    fn the_tokens_of_a_session_are_forgotten_and_no_others() {
+        let mut cache = room_for(200);
+        for number in 0..100 {
+            cache.insert(&token(number), principal(&format!("u-{}", number / 2)));
+        }
+        cache.forget((10..20).map(|user| Handle::of(format!("u-{user}").as_bytes())));
+        for number in 0..100 {
+            assert_eq!(cache.get(&token(number)).is_some(), !(20..40).contains(&number), "{number}");
+        }
+        cache.forget((0..50).map(|user| Handle::of(format!("u-{user}").as_bytes())));
+        assert!(cache.is_empty());
     }
 
     proptest! {

@@ -18,6 +18,7 @@ mod headers;
 mod json;
 mod read;
 mod rules;
+mod services;
 
 /// A configuration that can be served with.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct Config {
     /// Seconds granted on both ends of a token's life.
     pub clock_skew: i64,
     pub keys: KeySources,
+    pub revocations: Option<RevocationFeed>,
+    pub api_keys: Option<KeyExchange>,
     pub cache_bytes: usize,
     /// Whether upstreams get the `Authorization` header where a rule looked at credentials.
     pub forward_authorization: bool,
@@ -60,6 +63,50 @@ pub struct RemoteKeys {
     pub max_age: Option<Duration>,
 }
 
+/// Where something is asked for on the issuer's internal listener, with the service token of the edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    pub cluster: String,
+    pub authority: String,
+    pub path: String,
+}
+
+/// For people.
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.cluster, self.path)
+    }
+}
+
+/// The feed of sessions that ended early.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevocationFeed {
+    pub service: Service,
+    /// What is older than this is stale.
+    pub max_staleness: Duration,
+    pub when_stale: WhenStale,
+}
+
+/// What happens to requests with a token while it is not known what is revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenStale {
+    /// They pass, unless their session is known to have ended.
+    Allow,
+    Refuse,
+}
+
+/// Where API keys are exchanged for tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyExchange {
+    pub service: Service,
+    /// For so many seconds a key is not exchanged again.
+    pub cache: i64,
+    pub timeout: Duration,
+}
+
+/// The environment variable of the VM that has the service token, which the services above want to see.
+pub const SERVICE_TOKEN: &str = "COUNTERSIGN_SERVICE_TOKEN";
+
 /// Why a configuration is refused: where, and what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidConfig {
@@ -85,6 +132,12 @@ impl fmt::Display for InvalidConfig {
 impl std::error::Error for InvalidConfig {}
 
 impl Config {
+    /// The first field that needs the service token, if there is one.
+    pub fn needs_service_token(&self) -> Option<&'static str> {
+        let revocations = self.revocations.as_ref().map(|_| "revocations");
+        revocations.or(self.api_keys.as_ref().map(|_| "api_keys"))
+    }
+
     /// Reads the JSON that Envoy hands to the plugin.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use countersign_claims::Reject;
 
+use crate::exchange::{ApiKey, KeyDigest};
 use crate::request::{Field, RequestView};
 
 pub mod query;
@@ -20,14 +21,57 @@ pub struct Accepted {
     pub query: Vec<Box<str>>,
     /// `Sec-WebSocket-Protocol: bearer, …`, for browsers, which can set no other header on a WebSocket.
     pub subprotocol: bool,
+    /// `X-API-Key`, where no token was sent.
+    pub api_key: bool,
 }
 
 /// The one credential of a request.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Credential<'r> {
-    pub token: Cow<'r, [u8]>,
-    /// It is the `Authorization` header.
-    pub is_authorization: bool,
+#[derive(Debug)]
+pub enum Credential<'r> {
+    Token {
+        token: Cow<'r, [u8]>,
+        /// It is the `Authorization` header.
+        is_authorization: bool,
+    },
+    ApiKey {
+        digest: KeyDigest,
+        /// As long as the issuer has not been asked about it for this request.
+        key: Option<ApiKey>,
+    },
+}
+
+/// The credential of a request that waits: it is in no header any more.
+#[derive(Debug)]
+pub enum Held {
+    Token { token: Vec<u8>, is_authorization: bool },
+    ApiKey(KeyDigest),
+}
+
+impl Held {
+    pub fn credential(&self) -> Credential<'_> {
+        match self {
+            Self::Token { token, is_authorization } => {
+                Credential::Token { token: token.into(), is_authorization: *is_authorization }
+            }
+            Self::ApiKey(digest) => Credential::ApiKey { digest: *digest, key: None },
+        }
+    }
+}
+
+impl Credential<'_> {
+    pub fn hold(&self) -> Held {
+        match self {
+            Self::Token { token, is_authorization } => {
+                Held::Token { token: token.to_vec(), is_authorization: *is_authorization }
+            }
+            Self::ApiKey { digest, .. } => Held::ApiKey(*digest),
+        }
+    }
+
+    /// Whether it is the `Authorization` header.
+    pub fn is_authorization(&self) -> bool {
+        matches!(self, Self::Token { is_authorization: true, .. })
+    }
 }
 
 /// What a request carries, wherever it carries it.
@@ -36,6 +80,7 @@ pub struct Presented<'r> {
     authorization: Authorization<'r>,
     query: query::Scrubbed<'r>,
     offer: subprotocol::Offer<'r>,
+    api_key: Field<'r>,
 }
 
 /// An `Authorization` header (RFC 9110 §11.6.2).
@@ -55,18 +100,20 @@ impl<'r> Presented<'r> {
             authorization: Authorization::read(view.authorization),
             query: query::scrub(target, names),
             offer: subprotocol::Offer::read(&view.protocols),
+            api_key: view.api_key,
         }
     }
 
     /// The one credential of a kind in `accepted`. Credentials of other kinds count as not sent.
     ///
     /// # Errors
-    /// [`Reject::Missing`] for none, [`Reject::AmbiguousCredentials`] for more than one.
+    /// [`Reject::Missing`] or [`Reject::MissingCredential`] for none, [`Reject::AmbiguousCredentials`] for more than one. An
+    /// API key beside a token is none: the token decides alone.
     pub fn credential(&self, accepted: &Accepted) -> Result<Credential<'r>, Reject> {
         let mut found = Err(Reject::Missing);
         let mut take = |token: Cow<'r, [u8]>, is_authorization| {
             found = match found {
-                Err(Reject::Missing) => Ok(Credential { token, is_authorization }),
+                Err(Reject::Missing) => Ok(Credential::Token { token, is_authorization }),
                 _ => Err(Reject::AmbiguousCredentials),
             };
         };
@@ -85,7 +132,21 @@ impl<'r> Presented<'r> {
         if accepted.subprotocol {
             self.offer.tokens().for_each(|token| take(Cow::Borrowed(token), false));
         }
-        found
+        match found {
+            Err(Reject::Missing) if accepted.api_key => self.api_key(),
+            found => found,
+        }
+    }
+
+    fn api_key(&self) -> Result<Credential<'r>, Reject> {
+        match self.api_key {
+            Field::Absent | Field::One(b"") => Err(Reject::MissingCredential),
+            Field::Several => Err(Reject::AmbiguousCredentials),
+            Field::One(value) => {
+                let key = ApiKey::read(value).ok_or(Reject::ApiKeyRefused)?;
+                Ok(Credential::ApiKey { digest: key.digest(), key: Some(key) })
+            }
+        }
     }
 
     /// Why a credential of these was refused, given what was found wrong with it alone.
@@ -153,6 +214,7 @@ mod tests {
             bearer: kinds.contains("bearer"),
             query: if kinds.contains("query") { vec!["token".into()] } else { vec![] },
             subprotocol: kinds.contains("subprotocol"),
+            api_key: kinds.contains("api_key"),
         }
     }
 
@@ -161,7 +223,10 @@ mod tests {
         let view = RequestView::of(headers);
         let presented = Presented::read(&view, target.as_bytes(), &["token".into()]);
         let accepted = accepted(kinds);
-        let token = String::from_utf8(presented.credential(&accepted)?.token.into_owned()).unwrap();
+        let token = match presented.credential(&accepted)? {
+            Credential::Token { token, .. } => String::from_utf8(token.into_owned()).unwrap(),
+            Credential::ApiKey { .. } => "an API key".into(),
+        };
         match token.contains(',') {
             true => Err(presented.explain(&accepted, Reject::Malformed)),
             false => Ok(token),
@@ -234,6 +299,24 @@ mod tests {
     fn a_comma_in_a_header_that_the_rule_does_not_take_explains_nothing() {
         let joined = ("authorization", "Bearer a, Bearer b");
         assert_eq!(find("query", "/?token=c,d", &[joined]), Err(Reject::Malformed));
+    }
+
+    #[test]
+    fn an_api_key_counts_where_it_is_taken_and_no_token_was_sent() {
+        let (token, key) = (("authorization", "Bearer a"), ("x-api-key", "k"));
+        assert_eq!(find("bearer api_key", "/", &[key]).as_deref(), Ok("an API key"));
+        assert_eq!(find("bearer api_key", "/", &[token, key]).as_deref(), Ok("a"));
+        assert_eq!(
+            find("bearer api_key", "/", &[("authorization", "Bearer a,b"), key]),
+            Err(Reject::AmbiguousCredentials)
+        );
+        assert_eq!(find("bearer query api_key", "/?token=a", &[key]).as_deref(), Ok("a"));
+        assert_eq!(find("bearer api_key", "/?token=a", &[key]).as_deref(), Ok("an API key"));
+        assert_eq!(find("bearer", "/", &[key]), Err(Reject::Missing));
+        assert_eq!(find("bearer api_key", "/", &[]), Err(Reject::MissingCredential));
+        assert_eq!(find("api_key", "/", &[("x-api-key", "")]), Err(Reject::MissingCredential));
+        assert_eq!(find("api_key", "/", &[key, key]), Err(Reject::AmbiguousCredentials));
+        assert_eq!(find("api_key", "/", &[("x-api-key", "a b")]), Err(Reject::ApiKeyRefused));
     }
 
     #[test]

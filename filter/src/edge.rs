@@ -4,16 +4,19 @@
 
 use std::rc::Rc;
 
-use countersign_claims::{InvalidKeyring, Keyring, Reject, Verifier};
+use countersign_claims::{InvalidKeyring, Keyring, Reject, Revocation, Revocations, TooMany, Verifier};
 
 use crate::cache::{Seeds, TokenCache};
 use crate::config::Config;
 use crate::credential::subprotocol::Offer;
-use crate::credential::{Presented, query};
+use crate::credential::{Credential, Held, Presented, query};
+use crate::exchange::{ApiKey, Exchange, KeyDigest, Standing};
 use crate::policy::{Access, Mode};
-use crate::principal::{ClaimHeader, Principal};
+use crate::principal::{AuthMethod, ClaimHeader, Principal};
 use crate::request::{Field, RequestView};
-use crate::verdict::{Decision, Edits, Verdict};
+use crate::revoked::{self, Revoked};
+use crate::verdict::{Decision, Edits, Verdict, Wait, WaitOn};
+use crate::websocket::Lifetime;
 
 /// Longer than the time from one tick to the next, in seconds. Only a process that stood still for longer (stopped,
 /// suspended) could take a remembered token for valid after its end, in the moment until the tick that is due.
@@ -25,11 +28,24 @@ pub struct Edge {
     config: Config,
     verifier: Verifier,
     keys: Keys,
+    revoked: Revoked,
+    /// If API keys are taken.
+    pub exchange: Option<Exchange>,
     cache: TokenCache,
     /// A time that has not come yet: see [`tick`](Self::tick).
     future: i64,
     /// Tokens checked since the counters were last read: from the cache, by their signature.
     pub checks: Checks,
+}
+
+/// Whether a request may wait for an answer from outside.
+#[derive(Debug, Clone, Copy)]
+pub enum Waiting<'h> {
+    Allowed,
+    /// Too many do.
+    Full,
+    /// It has, with this for its credential.
+    Over(&'h Held),
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +62,8 @@ struct Keys {
     awaited: bool,
     /// A token named a key that is not in the ring, since the issuer was last asked.
     unknown_seen: bool,
+    /// The issuer is being asked, or may be asked at once: see [`Edge::set_keys_coming`].
+    coming: bool,
 }
 
 impl Edge {
@@ -53,10 +71,12 @@ impl Edge {
         let verifier = Verifier::new(config.issuer.clone(), config.audiences.clone(), config.clock_skew);
         let awaited = config.keys.remote.is_some();
         config.keys.inline.prepare();
-        let keys = Keys { ring: config.keys.inline.clone(), awaited, unknown_seen: false };
+        let keys = Keys { ring: config.keys.inline.clone(), awaited, unknown_seen: false, coming: false };
         let cache = TokenCache::new(config.cache_bytes, seeds);
+        let revoked = Revoked::default();
+        let exchange = config.api_keys.as_ref().map(|api_keys| Exchange::new(api_keys.cache));
         // Until the first tick, nothing is known of the time.
-        Self { config, verifier, keys, cache, future: i64::MAX, checks: Checks::default() }
+        Self { config, verifier, keys, revoked, exchange, cache, future: i64::MAX, checks: Checks::default() }
     }
 
     pub fn config(&self) -> &Config {
@@ -104,7 +124,7 @@ impl Edge {
     pub fn forget_remote_keys(&mut self) {
         let mut ring = self.config.keys.inline.clone();
         ring.adopt(&self.keys.ring);
-        self.keys = Keys { ring, awaited: true, unknown_seen: false };
+        self.keys = Keys { ring, awaited: true, unknown_seen: false, coming: self.keys.coming };
         self.cache.clear();
     }
 
@@ -113,9 +133,47 @@ impl Edge {
         self.keys.unknown_seen
     }
 
+    /// Whether it is worth while to wait for keys: they are being fetched, or would be at once.
+    pub fn set_keys_coming(&mut self, coming: bool) {
+        self.keys.coming = coming;
+    }
+
     /// Takes notice that the issuer is being asked.
     pub fn asked_for_keys(&mut self) {
         self.keys.unknown_seen = false;
+    }
+
+    /// What is known of sessions that have ended.
+    pub fn revoked(&self) -> &Revoked {
+        &self.revoked
+    }
+
+    /// Refuses the tokens of these sessions from now on, remembered ones too.
+    ///
+    /// # Errors
+    /// [`TooMany`]; nothing changes.
+    pub fn revoke(&mut self, sessions: &[Revocation]) -> Result<(), TooMany> {
+        if !sessions.is_empty() {
+            self.revoked.extend(sessions)?;
+            self.cache.forget(sessions.iter().map(|revocation| revocation.handle));
+        }
+        Ok(())
+    }
+
+    /// As [`revoke`](Self::revoke), with these and no others.
+    pub fn revoke_only(&mut self, sessions: Revocations) {
+        self.revoked.replace(sessions);
+        self.cache.forget(self.revoked.set().iter().map(|revocation| revocation.handle));
+    }
+
+    /// Lets go of revocations that concern no token any more. `now`: Unix seconds.
+    pub fn forget_expired_revocations(&mut self, now: i64) {
+        self.revoked.forget_expired(now);
+    }
+
+    /// Whether it cannot be told what is revoked, so that nobody passes.
+    pub fn set_undecided(&mut self, undecided: bool) {
+        self.revoked.undecided = undecided;
     }
 
     /// Takes notice of the time (Unix seconds), several times a second.
@@ -124,13 +182,19 @@ impl Edge {
     }
 
     /// Decides about a request. `clock` tells Unix seconds.
-    pub fn judge<'a>(&'a mut self, view: &'a RequestView<'a>, clock: fn() -> i64) -> Verdict<'a> {
+    pub fn judge<'a>(
+        &'a mut self,
+        view: &'a RequestView<'a>,
+        waiting: Waiting<'_>,
+        clock: fn() -> i64,
+    ) -> Verdict<'a> {
         // Apart from `config`, all that deciding may change.
-        let Self { config, verifier, keys, cache, future, checks } = self;
+        let Self { config, verifier, keys, revoked, exchange, cache, future, checks } = self;
         let names = config.policy.query_names();
         let target = view.path.single().unwrap_or_default();
         let mut edits = Edits {
             spoofed: &view.spoofed,
+            strip_api_key: config.api_keys.is_some() && view.api_key != Field::Absent,
             identity_headers: &config.identity_headers,
             claim_headers: &config.claim_headers,
             ..Edits::default()
@@ -141,32 +205,54 @@ impl Edge {
             Err(reject) => {
                 edits.path = query::without_tokens(target);
                 edits.method = view.method_to_log();
-                return Verdict { decision: Decision::Denied(reject), rule: None, edits, told };
+                return Verdict::new(Decision::Denied(reject), None, edits, told);
             }
         };
         edits.plain_connection = view.nominates_headers();
         let Access::Caller(demands) = &rule.access else {
             edits.path = query::scrub_signed_tokens(target, names).target;
             edits.protocols = Offer::read(&view.protocols).remaining();
-            return Verdict { decision: Decision::Public, rule: Some(rule), edits, told };
+            return Verdict::new(Decision::Public, Some(rule), edits, told);
         };
 
         let mut presented = Presented::read(view, target, names);
         edits.path = presented.scrubbed_target();
         edits.protocols = presented.remaining_protocols();
         let mut forward_authorization = config.forward_authorization;
-        let claim_headers = &config.claim_headers;
-        let mut authenticator =
-            Authenticator { verifier, keys, cache, claim_headers, future: *future, clock, checks };
-        let outcome = presented.credential(&rule.accepted).and_then(|credential| {
-            let principal = authenticator
-                .authenticate(&credential.token)
-                .map_err(|reject| presented.explain(&rule.accepted, reject))?;
+        let mut authenticator = Authenticator {
+            verifier,
+            keys,
+            revoked,
+            exchange,
+            cache,
+            claim_headers: &config.claim_headers,
+            future: *future,
+            clock,
+            checks,
+            wait: None,
+        };
+        let credential = match waiting {
+            Waiting::Over(held) => Ok(held.credential()),
+            Waiting::Allowed | Waiting::Full => presented.credential(&rule.accepted),
+        };
+        // A rule that only observes holds up no request, and ends no stream.
+        let enforced = rule.mode == Mode::Enforce;
+        let (mut wait, mut lifetime) = (None, None);
+        let outcome = credential.and_then(|mut credential| {
+            let principal = authenticator.admit(&mut credential).map_err(|reject| {
+                let on = authenticator.wait.filter(|_| enforced && matches!(waiting, Waiting::Allowed));
+                wait = on.map(|on| Wait { on, held: credential.hold() });
+                presented.explain(&rule.accepted, reject)
+            })?;
             edits.identity = Some(Rc::clone(&principal));
-            forward_authorization &= credential.is_authorization;
+            forward_authorization &= credential.is_authorization();
             if rule.forward_token && !forward_authorization {
-                edits.authorization = Some([b"Bearer ", &*credential.token].concat());
+                edits.authorization =
+                    authenticator.token_of(&credential).map(|token| [b"Bearer ", token].concat());
             }
+            let ends = || Lifetime { until: principal.window().until, session: revoked::session(&principal) };
+            lifetime = (enforced && view.is_websocket()).then(ends);
+            rule.admits_origin(view.origin)?;
             demands.authorize(&principal, clock, config.clock_skew)
         });
         edits.strip_authorization = !forward_authorization && view.authorization != Field::Absent;
@@ -174,12 +260,14 @@ impl Edge {
             (Ok(()), _) => Decision::Admitted,
             (Err(reject), Mode::Observe) => Decision::Observed(reject),
             (Err(reject), Mode::Enforce) => {
-                edits.path = query::without_tokens(target);
+                if wait.is_none() {
+                    edits.path = query::without_tokens(target);
+                }
                 edits.authorization = None;
                 Decision::Denied(reject)
             }
         };
-        Verdict { decision, rule: Some(rule), edits, told }
+        Verdict { wait, lifetime, ..Verdict::new(decision, Some(rule), edits, told) }
     }
 }
 
@@ -187,15 +275,60 @@ impl Edge {
 struct Authenticator<'e> {
     verifier: &'e Verifier,
     keys: &'e mut Keys,
+    revoked: &'e Revoked,
+    exchange: &'e mut Option<Exchange>,
     cache: &'e mut TokenCache,
     claim_headers: &'e [ClaimHeader],
     future: i64,
     clock: fn() -> i64,
     checks: &'e mut Checks,
+    /// Who must answer before it can be decided.
+    wait: Option<WaitOn>,
 }
 
 impl Authenticator<'_> {
+    fn admit(&mut self, credential: &mut Credential<'_>) -> Result<Rc<Principal>, Reject> {
+        match credential {
+            Credential::Token { token, .. } => self.authenticate(token),
+            Credential::ApiKey { digest, key } => self.exchange(*digest, key.take()),
+        }
+    }
+
+    /// By the token that the issuer gave for an API key. `key`: to ask about it, if that has not been done.
+    fn exchange(&mut self, digest: KeyDigest, key: Option<ApiKey>) -> Result<Rc<Principal>, Reject> {
+        let Some(exchange) = self.exchange else { return Err(Reject::ApiKeyRefused) };
+        match exchange.standing(digest, (self.clock)()) {
+            Standing::Bad => return Err(Reject::ApiKeyRefused),
+            Standing::Unavailable => return Err(Reject::Unavailable),
+            Standing::Unknown => {}
+            Standing::Good(token) => match self.authenticate(&token) {
+                Ok(principal) if principal.method() == AuthMethod::ApiKey => return Ok(principal),
+                Ok(_) => return Err(Reject::InvalidClaims),
+                Err(Reject::Expired) => {
+                    if let Some(exchange) = &mut self.exchange {
+                        exchange.forget(digest);
+                    }
+                }
+                Err(reject) => return Err(reject),
+            },
+        }
+        if let (Some(exchange), Some(key)) = (&mut self.exchange, key) {
+            exchange.want(key);
+            self.wait = Some(WaitOn::ApiKey(digest));
+        }
+        Err(Reject::Unavailable)
+    }
+
+    /// What was verified of a credential that was admitted.
+    fn token_of<'c>(&'c self, credential: &'c Credential<'_>) -> Option<&'c [u8]> {
+        match credential {
+            Credential::Token { token, .. } => Some(token),
+            Credential::ApiKey { digest, .. } => self.exchange.as_ref()?.token_for(*digest),
+        }
+    }
+
     fn authenticate(&mut self, token: &[u8]) -> Result<Rc<Principal>, Reject> {
+        self.revoked.decided()?;
         let principal = match self.cache.get(token) {
             Some(principal) => {
                 self.checks.cached = self.checks.cached.saturating_add(1);
@@ -203,6 +336,7 @@ impl Authenticator<'_> {
             }
             None => {
                 let principal = Rc::new(self.verify(token)?);
+                self.revoked.check(&principal)?;
                 self.cache.insert(token, Rc::clone(&principal));
                 principal
             }
@@ -217,13 +351,15 @@ impl Authenticator<'_> {
             Ok(claims) => Principal::new(&claims, self.verifier.window(&claims), self.claim_headers),
             Err(reject @ (Reject::UnknownKey | Reject::Unavailable)) => {
                 self.keys.unknown_seen = true;
+                self.wait = self.keys.coming.then_some(WaitOn::Keys);
                 Err(if self.keys.awaited { Reject::Unavailable } else { reject })
             }
             Err(reject) => Err(reject),
         }
     }
 
-    /// What a principal must satisfy on every request, remembered or just verified. Revocation is asked here.
+    /// What a principal must satisfy on every request, remembered or just verified. Those of sessions that have ended are
+    /// not remembered.
     fn still_valid(&self, principal: &Principal) -> Result<(), Reject> {
         // Asking the host for the time is a good part of what a request costs. Whoever was valid when it was verified,
         // and is valid later, is valid now.

@@ -23,11 +23,15 @@ pub mod cache;
 pub mod config;
 pub mod credential;
 pub mod edge;
+pub mod exchange;
+pub mod feed;
 #[cfg(target_arch = "wasm32")]
 mod plugin;
 pub mod policy;
 pub mod principal;
 pub mod request;
+pub mod revoked;
 pub mod sync;
 pub mod tally;
 pub mod verdict;
+pub mod websocket;

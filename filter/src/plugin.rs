@@ -3,8 +3,12 @@
 //! It fetches values, hands them to [`Edge`](crate::edge::Edge) and carries out the verdict; it decides nothing.
 
 mod ambient;
+mod exchange;
+mod feed;
 mod keys;
+mod live;
 mod metrics;
+mod paused;
 mod stream;
 mod worker;
 
@@ -52,7 +56,7 @@ impl Vm {
         let ended = |root: &mut Root| root.id != asking && !host::is_alive(root.id, asking);
         for root in self.roots.extract_if(.., ended) {
             if let Some(mut worker) = root.worker {
-                worker.flush_counters();
+                worker.end();
                 host::log(Level::Info, "countersign-filter: an earlier configuration is no longer in use");
             }
         }
@@ -89,24 +93,24 @@ impl Plugin for Vm {
         self.sweep(root);
         let newest = self.is_newest(root);
         if let Some(worker) = self.worker(root) {
-            worker.tick(newest);
+            worker.tick(root, newest);
         }
     }
 
     fn on_http_call_response(&mut self, root: u32, call: u32, body_size: usize) {
         if let Some(worker) = self.worker(root) {
-            worker.answered(call, body_size);
+            worker.answered(root, call, body_size);
         }
     }
 
     fn on_request_headers(&mut self, stream: u32) -> Action {
         let root = self.begun.take_if(|begun| begun.stream == stream).map(|begun| begun.root);
-        let Some(worker) = root.and_then(|root| self.worker(root)) else {
+        let Some((root, worker)) = root.and_then(|root| Some((root, self.worker(root)?))) else {
             // Never configured: nothing is let through.
             return Self::refuse();
         };
         // Headers that could not be read or changed must not go on as they are.
-        stream::decide(worker).unwrap_or_else(|_| Self::refuse())
+        worker.decide(root, stream).unwrap_or_else(|_| Self::refuse())
     }
 
     fn on_request_trailers(&mut self, _stream: u32) -> Action {
@@ -115,6 +119,13 @@ impl Plugin for Vm {
         let workers = self.roots.iter().filter_map(|root| root.worker.as_ref());
         let claim_headers = workers.map(|worker| &*worker.claim_headers).chain([&[][..]]);
         stream::strip_trailers(claim_headers).map_or_else(|_| Self::refuse(), |()| Action::Continue)
+    }
+
+    fn on_response_body(&mut self, stream: u32, size: usize, end: bool) -> Action {
+        // Which configuration it is of is not kept: most streams leave nothing to look for, and most VMs have one.
+        let mut workers = self.roots.iter_mut().filter_map(|root| root.worker.as_mut());
+        let worker = workers.find(|worker| worker.streams.has(stream));
+        worker.map_or(Action::Continue, |worker| worker.streams.pass(stream, size, end))
     }
 
     fn refuse() -> Action {

@@ -5,7 +5,7 @@
 use countersign_claims::Reject;
 
 use crate::credential::Accepted;
-use crate::request::RequestView;
+use crate::request::{Field, RequestView};
 
 use index::Index;
 use path::Target;
@@ -31,7 +31,22 @@ pub struct Rule {
     pub access: Access,
     /// The token that was verified goes on as `Authorization`, wherever it came from.
     pub forward_token: bool,
+    /// Pages that may open a WebSocket here; `None` for all. Who is no browser names no page.
+    pub origins: Option<Vec<Box<str>>>,
     pub mode: Mode,
+}
+
+impl Rule {
+    /// # Errors
+    /// [`Reject::OriginNotAllowed`].
+    pub fn admits_origin(&self, origin: Field<'_>) -> Result<(), Reject> {
+        let Some(allowed) = &self.origins else { return Ok(()) };
+        match origin {
+            Field::Absent => Ok(()),
+            Field::One(origin) if allowed.iter().any(|allowed| allowed.as_bytes() == origin) => Ok(()),
+            _ => Err(Reject::OriginNotAllowed),
+        }
+    }
 }
 
 /// What happens to a request that would be refused.
@@ -139,6 +154,7 @@ pub(crate) mod tests {
             accepted: Accepted::default(),
             access: Access::Caller(Demands::default()),
             forward_token: false,
+            origins: None,
             mode: Mode::Enforce,
         }
     }

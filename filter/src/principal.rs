@@ -40,12 +40,14 @@ impl IdentityHeader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthMethod {
     Jwt,
+    ApiKey,
 }
 
 impl AuthMethod {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Jwt => "jwt",
+            Self::ApiKey => "api_key",
         }
     }
 }
@@ -132,7 +134,9 @@ impl Principal {
             end
         });
         let text = parts.concat().into_bytes().into();
-        Ok(Self { text, ends, method: AuthMethod::Jwt, window, authenticated_at: claims.auth_time })
+        let by_key = claims.amr.iter().any(|method| method == AuthMethod::ApiKey.as_str());
+        let method = if by_key { AuthMethod::ApiKey } else { AuthMethod::Jwt };
+        Ok(Self { text, ends, method, window, authenticated_at: claims.auth_time })
     }
 
     /// The same caller with the token beside what it says.
@@ -186,6 +190,10 @@ impl Principal {
     /// say.
     pub fn told_claims(&self) -> impl Iterator<Item = &[u8]> {
         self.part(Part::Claims).split(|b| *b == b'\n')
+    }
+
+    pub fn method(&self) -> AuthMethod {
+        self.method
     }
 
     /// When this principal's credential is valid.
@@ -267,6 +275,12 @@ pub(crate) mod tests {
     fn tells_upstreams_who_is_calling() {
         let expected = ["u-1", "ada@example.com", "user,admin", "s-1", "jwt"];
         assert_eq!(headers(&claims()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_token_that_was_made_for_an_api_key_says_so() {
+        let by_key = AccessClaims { amr: vec!["api_key".into()], ..claims() };
+        assert_eq!(headers(&by_key).unwrap()[4], "api_key");
     }
 
     #[test]

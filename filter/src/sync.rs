@@ -24,6 +24,13 @@ const REFRESHES_TO_TRUST: u32 = 3;
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
+/// How an attempt to fetch something ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    Succeeded,
+    Failed,
+}
+
 /// When the next attempt is due, as all workers of a process see it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Schedule {
@@ -45,9 +52,23 @@ impl Schedule {
         due.then(|| Self {
             attempted_at: now,
             // The lease: the winner has this long.
-            due_at: now.saturating_add(millis(pace.timeout)).saturating_add(millis(FIRST_BACKOFF)),
+            due_at: Self::lease(now, pace),
             failures: if self.is_tried(now, pace) { self.failures } else { 0 },
         })
+    }
+
+    /// Whether keys are being fetched, or would be as soon as a token names one that nobody knows.
+    pub fn is_worth_waiting(self, now: u64, pace: &Pace) -> bool {
+        self.is_under_way(now, pace) || self.claim(now, pace, true).is_some()
+    }
+
+    /// Whether an attempt has been claimed and has not ended.
+    pub fn is_under_way(self, now: u64, pace: &Pace) -> bool {
+        now < self.due_at && self.due_at == Self::lease(self.attempted_at, pace)
+    }
+
+    fn lease(attempted_at: u64, pace: &Pace) -> u64 {
+        attempted_at.saturating_add(millis(pace.timeout)).saturating_add(millis(FIRST_BACKOFF))
     }
 
     /// Whether a configuration that begins at `now` may take a set of that age: one that was fetched a few refreshes
@@ -196,6 +217,18 @@ mod tests {
         assert_eq!(fetched().claim(NOW + 4999, &PACE, true), None);
         let early = fetched().claim(NOW + 5000, &PACE, true).unwrap().succeeded(NOW + 5000, &PACE, 0);
         assert_eq!(early.claim(NOW + 9999, &PACE, true), None);
+    }
+
+    #[test]
+    fn waiting_is_worth_while_as_long_as_somebody_asks_or_may() {
+        let claimed = Schedule::default().claim(NOW, &PACE, false).unwrap();
+        assert!(claimed.is_under_way(NOW, &PACE) && claimed.is_worth_waiting(NOW, &PACE));
+        assert!(!claimed.is_under_way(NOW + 3000, &PACE), "whoever asked has ended");
+        let fetched = claimed.succeeded(NOW + 10, &PACE, 0);
+        assert!(!fetched.is_under_way(NOW + 10, &PACE) && !fetched.is_worth_waiting(NOW + 4999, &PACE));
+        assert!(fetched.is_worth_waiting(NOW + 5000, &PACE));
+        let failed = claimed.failed(NOW + 10, 0);
+        assert!(!failed.is_under_way(NOW + 10, &PACE) && !failed.is_worth_waiting(NOW + 999, &PACE));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use countersign_claims::Reject;
 
 use crate::policy::Rule;
+use crate::sync::Attempt;
 use crate::verdict::Decision;
 
 /// Prefix of every metric: Envoy puts `wasmcustom.` before it and Prometheus drops that again.
@@ -14,6 +15,13 @@ pub const PREFIX: &str = "countersign_";
 pub const KEYS: &str = "countersign_keys";
 /// Gauge: seconds since the issuer's keys were last fetched, or since they are waited for if they never were.
 pub const KEYS_AGE: &str = "countersign_keys_age_seconds";
+
+/// Gauge: revocations in force.
+pub const REVOCATIONS: &str = "countersign_revocations";
+/// Gauge: seconds since they were known to be all, or since they are waited for if they never were.
+pub const REVOCATIONS_AGE: &str = "countersign_revocations_age_seconds";
+/// Gauge: milliseconds from one worker to the others, for the last that came.
+pub const REVOCATIONS_LAG: &str = "countersign_revocations_lag_milliseconds";
 
 /// Everything that is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +33,13 @@ pub enum Counter {
     TokenVerified,
     /// Tokens that were forgotten to make room for others.
     TokenEvicted,
-    KeyFetchOk,
-    KeyFetchFailed,
+    KeyFetch(Attempt),
+    RevocationFetch(Attempt),
+    /// WebSockets that were ended. `told`: with a close frame.
+    StreamClosed {
+        why: Reject,
+        told: bool,
+    },
 }
 
 impl Counter {
@@ -38,8 +51,14 @@ impl Counter {
             Self::TokenCached,
             Self::TokenVerified,
             Self::TokenEvicted,
-            Self::KeyFetchOk,
-            Self::KeyFetchFailed,
+            Self::KeyFetch(Attempt::Succeeded),
+            Self::KeyFetch(Attempt::Failed),
+            Self::RevocationFetch(Attempt::Succeeded),
+            Self::RevocationFetch(Attempt::Failed),
+            Self::StreamClosed { why: Reject::Expired, told: true },
+            Self::StreamClosed { why: Reject::Expired, told: false },
+            Self::StreamClosed { why: Reject::Revoked, told: true },
+            Self::StreamClosed { why: Reject::Revoked, told: false },
         ]
         .into_iter()
         .chain(Reject::ALL.iter().map(|reject| Self::Request(Decision::Denied(*reject))))
@@ -54,8 +73,15 @@ impl Counter {
             Self::TokenCached => 2,
             Self::TokenVerified => 3,
             Self::TokenEvicted => 4,
-            Self::KeyFetchOk => 5,
-            Self::KeyFetchFailed => 6,
+            Self::KeyFetch(Attempt::Succeeded) => 5,
+            Self::KeyFetch(Attempt::Failed) => 6,
+            Self::RevocationFetch(Attempt::Succeeded) => 7,
+            Self::RevocationFetch(Attempt::Failed) => 8,
+            Self::StreamClosed { why: Reject::Revoked, told: true } => 11,
+            Self::StreamClosed { why: Reject::Revoked, told: false } => 12,
+            // Nothing else ends a stream.
+            Self::StreamClosed { told: true, .. } => 9,
+            Self::StreamClosed { told: false, .. } => 10,
             Self::Request(Decision::Denied(reject)) => PLAIN.saturating_add(reject as usize),
             Self::Request(Decision::Observed(reject)) => {
                 PLAIN.saturating_add(REASONS).saturating_add(reject as usize)
@@ -76,14 +102,27 @@ impl Counter {
             Self::TokenCached => format!("{PREFIX}tokens.source.cache"),
             Self::TokenVerified => format!("{PREFIX}tokens.source.signature"),
             Self::TokenEvicted => format!("{PREFIX}cache_evictions"),
-            Self::KeyFetchOk => format!("{PREFIX}key_fetches.result.ok"),
-            Self::KeyFetchFailed => format!("{PREFIX}key_fetches.result.failed"),
+            Self::KeyFetch(attempt) => format!("{PREFIX}key_fetches.result.{}", result(attempt)),
+            Self::RevocationFetch(attempt) => {
+                format!("{PREFIX}revocation_fetches.result.{}", result(attempt))
+            }
+            Self::StreamClosed { why, told } => {
+                let outcome = if told { "closed" } else { "cut" };
+                format!("{PREFIX}streams.outcome.{outcome}.reason.{}", why.reason())
+            }
         }
     }
 }
 
-/// Those counters that are not about a reason.
-const PLAIN: usize = 7;
+const fn result(attempt: Attempt) -> &'static str {
+    match attempt {
+        Attempt::Succeeded => "ok",
+        Attempt::Failed => "failed",
+    }
+}
+
+/// Those counters that are not about a reason for a request.
+const PLAIN: usize = 13;
 const REASONS: usize = Reject::ALL.len();
 const COUNTERS: usize = PLAIN + 2 * REASONS;
 

@@ -4,8 +4,11 @@ use std::rc::Rc;
 
 use countersign_claims::{REALM, Reject};
 
+use crate::credential::Held;
+use crate::exchange::KeyDigest;
 use crate::policy::Rule;
 use crate::principal::{ClaimHeader, IdentityHeader, Principal};
+use crate::websocket::Lifetime;
 
 /// The decision about a request.
 #[derive(Debug)]
@@ -16,6 +19,25 @@ pub struct Verdict<'a> {
     pub edits: Edits<'a>,
     /// What logs and other filters are told.
     pub told: &'a [Told],
+    /// It is to be decided again when somebody has answered.
+    pub wait: Option<Wait>,
+    /// A WebSocket that was let through ends with this.
+    pub lifetime: Option<Lifetime>,
+}
+
+/// A request that waits.
+#[derive(Debug)]
+pub struct Wait {
+    pub on: WaitOn,
+    pub held: Held,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitOn {
+    /// What the issuer says of an API key.
+    ApiKey(KeyDigest),
+    /// The issuer's keys, which are being fetched.
+    Keys,
 }
 
 /// What access logs and filters behind this one find in filter state.
@@ -23,7 +45,7 @@ pub struct Verdict<'a> {
 pub enum Told {
     /// The name of the rule that matched.
     Rule,
-    /// Why the request was, or would have been, refused.
+    /// Why the request was, or would have been, refused, or why its WebSocket was ended.
     Reason,
     /// Who is calling: the token's `sub`.
     Subject,
@@ -50,6 +72,8 @@ pub struct Edits<'a> {
     pub strip_authorization: bool,
     /// What they get for it instead of what was sent: the token that was verified.
     pub authorization: Option<Vec<u8>>,
+    /// API keys are for the edge alone.
+    pub strip_api_key: bool,
     /// The method that may be logged of a request whose own could be anything.
     pub method: Option<&'static [u8]>,
     /// `Connection: Upgrade`, and no other header nominated for removal at the next hop (RFC 9110 §7.6.1): that could
@@ -67,7 +91,12 @@ pub struct Edits<'a> {
     pub claim_headers: &'a [ClaimHeader],
 }
 
-impl Verdict<'_> {
+impl<'a> Verdict<'a> {
+    /// One that is final, and lets no stream through that would have to be ended.
+    pub fn new(decision: Decision, rule: Option<&'a Rule>, edits: Edits<'a>, told: &'a [Told]) -> Self {
+        Self { decision, rule, edits, told, wait: None, lifetime: None }
+    }
+
     /// The value of `WWW-Authenticate` for a refusal (RFC 6750 §3), with what a login must be where that is the matter
     /// (RFC 9470 §3).
     pub fn challenge(&self, reject: Reject) -> Option<String> {

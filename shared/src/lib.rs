@@ -24,6 +24,7 @@ mod keyring;
 #[cfg(feature = "sign")]
 mod mint;
 mod reject;
+mod revocations;
 mod strict_json;
 mod verifier;
 
@@ -36,4 +37,5 @@ pub use keyring::{InvalidKeyring, Keyring, MAX_KEYS, MAX_PREPARED_KEYS};
 #[cfg(feature = "sign")]
 pub use mint::{SigningKey, mint};
 pub use reject::{PROBLEM_JSON, Problem, REALM, Reject};
+pub use revocations::{Handle, MAX_REVOCATIONS, Revocation, Revocations, TooMany};
 pub use verifier::{Verifier, Window};

@@ -14,6 +14,10 @@ pub const REALM: &str = "countersign";
 pub enum Reject {
     /// No credential was sent.
     Missing,
+    /// No credential was sent where an API key would do as well.
+    MissingCredential,
+    /// The API key is not one of the issuer's, or no longer.
+    ApiKeyRefused,
     /// Not three parts of strict base64url with a JSON object in the first two.
     Malformed,
     /// Longer than [`MAX_TOKEN_BYTES`](crate::MAX_TOKEN_BYTES).
@@ -50,7 +54,9 @@ pub enum Reject {
     StrongerLogin,
     /// The user's login is longer ago than is allowed here, or nobody knows how long.
     RecentLogin,
-    /// It cannot be decided now: there is no key to verify with.
+    /// A page of another origin opens a WebSocket.
+    OriginNotAllowed,
+    /// It cannot be decided now: there is no key to verify with, or nobody to ask.
     Unavailable,
 }
 
@@ -65,6 +71,8 @@ struct Text {
 impl Reject {
     pub const ALL: &'static [Self] = &[
         Self::Missing,
+        Self::MissingCredential,
+        Self::ApiKeyRefused,
         Self::Malformed,
         Self::TooLarge,
         Self::AlgorithmNotAllowed,
@@ -85,6 +93,7 @@ impl Reject {
         Self::Forbidden,
         Self::StrongerLogin,
         Self::RecentLogin,
+        Self::OriginNotAllowed,
         Self::Unavailable,
     ];
 
@@ -96,6 +105,10 @@ impl Reject {
         const fn weak_login(reason: &'static str, detail: &'static str) -> Text {
             Text { status: 401, error: Some("insufficient_user_authentication"), reason, detail }
         }
+        /// No error code: the challenge is for tokens, and none was sent (RFC 6750 §3.1).
+        const fn unauthenticated(reason: &'static str) -> Text {
+            Text { status: 401, error: None, reason, detail: "Authentication required" }
+        }
         // The wording of `detail` is what existing clients match on.
         const INVALID: &str = "Invalid token";
         match self {
@@ -105,6 +118,8 @@ impl Reject {
                 reason: "missing_token",
                 detail: "Missing authentication token",
             },
+            Self::MissingCredential => unauthenticated("missing_credential"),
+            Self::ApiKeyRefused => unauthenticated("api_key_refused"),
             Self::Malformed => invalid_token("malformed_token", INVALID),
             Self::TooLarge => invalid_token("token_too_large", INVALID),
             Self::AlgorithmNotAllowed => invalid_token("algorithm_not_allowed", INVALID),
@@ -149,6 +164,9 @@ impl Reject {
                 "Log in with a stronger method, such as a second factor",
             ),
             Self::RecentLogin => weak_login("recent_login_required", "Log in again to do this"),
+            Self::OriginNotAllowed => {
+                Text { status: 403, error: None, reason: "origin_not_allowed", detail: "Permission denied" }
+            }
             Self::Unavailable => Text {
                 status: 503,
                 error: None,

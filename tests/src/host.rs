@@ -21,7 +21,7 @@ mod tokens;
 mod traffic;
 mod worker;
 
-pub use pair::{Root, Worker};
+pub use pair::{Root, Stream, Worker};
 pub use process::{LogLine, Process};
 pub use tokens::{Issuer, jwks};
 pub use traffic::{Headers, Outcome, Refusal, Request};

@@ -30,7 +30,7 @@ pub(super) async fn positions(ada: &Visitor, login: &Login) -> Result<String> {
 }
 
 pub(super) async fn without_token(ada: &Visitor) -> Result<String> {
-    ada.get(POSITIONS).await?.refused(401, "missing_token")
+    ada.get(POSITIONS).await?.refused(401, "missing_credential")
 }
 
 pub(super) async fn tampered_token(ada: &Visitor, login: &Login) -> Result<String> {

@@ -96,7 +96,7 @@ pub(super) async fn broken_plugin(ada: &Visitor, login: &Login, stack: &Stack) -
         }
         let answer = ada.get_as(&login.access_token, POSITIONS).await?;
         ensure!(answer.status == 200, "the old config does not serve: {}", answer.summary());
-        ada.get(POSITIONS).await?.refused(401, "missing_token")
+        ada.get(POSITIONS).await?.refused(401, "missing_credential")
     }
     .await;
     stack.state.install_plugin(&plugin)?;
@@ -120,7 +120,7 @@ pub(super) async fn issuer_stopped(ada: &Visitor, email: &str, stack: &mut Stack
     ensure!(away.status == 503, "the issuer still answers: {}", away.summary());
     let answer = ada.get_as(&login.access_token, POSITIONS).await?;
     ensure!(answer.status == 200, "{}", answer.summary());
-    ada.get(POSITIONS).await?.refused(401, "missing_token")?;
+    ada.get(POSITIONS).await?.refused(401, "missing_credential")?;
     Ok("positions 200 with a token, 401 without".into())
 }
 

@@ -49,6 +49,17 @@ impl Quotes {
         }
     }
 
+    /// How the edge ends the stream.
+    pub(super) async fn closed(mut self) -> Result<String> {
+        loop {
+            let message = timeout(PATIENCE, self.0.next()).await.context("the stream goes on")?;
+            if let Message::Close(frame) = message.context("the stream ended without a close frame")?? {
+                let frame = frame.context("a close frame without a reason")?;
+                return Ok(format!("{} {}", u16::from(frame.code), frame.reason));
+            }
+        }
+    }
+
     /// Uses the stream as a person would: sees who it is for, subscribes, reads a quote of that symbol.
     async fn follow(mut self, login: &Login) -> Result<String> {
         let welcome = self.next("welcome").await?;

@@ -1,9 +1,16 @@
 //! Refresh tokens: each works once, and using an old one ends the session.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 
-use super::visitor::{Visitor, read};
+use super::quotes::Quotes;
+use super::visitor::{Answer, Visitor, read};
+
+/// The edge hears of it within a second; a busy machine may take longer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn refresh_rotates(ada: &Visitor, email: &str) -> Result<String> {
     let login = ada.login(email).await?;
@@ -46,4 +53,31 @@ pub(super) async fn logout_everywhere(ada: &Visitor, email: &str) -> Result<Stri
     let count = list.body["sessions"].as_array().map(Vec::len);
     ensure!(count == Some(1), "{count:?} sessions are left beside the new login");
     Ok("no session is left; the password lets one in again".into())
+}
+
+/// The services behind the edge are closed to a session as soon as it has ended, streams that are open too.
+pub(super) async fn ended_at_the_edge(ada: &Visitor, email: &str) -> Result<String> {
+    let (ended, other) = (ada.login(email).await?, ada.login(email).await?);
+    let mut quotes = Quotes::open_by_header(ada, &ended).await?;
+    quotes.next("welcome").await?;
+    ada.post_as(&ended.access_token, "/v1/auth/logout", &json!({})).await?.expect(204, "logout")?;
+    let refused = refused_soon(|| ada.get_as(&ended.access_token, "/api/positions")).await?;
+    let closed = quotes.closed().await?;
+    ada.get_as(&other.access_token, "/api/positions").await?.expect(200, "another session")?;
+    Ok(format!("positions: {refused}; quotes: {closed}"))
+}
+
+/// What a request is refused with, once the edge knows of a revocation.
+pub(super) async fn refused_soon<A: Future<Output = Result<Answer>>>(
+    request: impl Fn() -> A,
+) -> Result<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = request().await?;
+        if answer.status == 401 {
+            return Ok(answer.summary());
+        }
+        ensure!(Instant::now() < deadline, "still let through: {}", answer.summary());
+        sleep(Duration::from_millis(50)).await;
+    }
 }

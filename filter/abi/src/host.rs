@@ -1,6 +1,5 @@
 //! What the host does for us.
 
-use std::ptr;
 use std::time::Duration;
 
 use crate::memory::{self, Received};
@@ -19,6 +18,21 @@ unsafe extern "C" {
         most: usize,
         bytes: &mut *const u8,
         size: &mut usize,
+    ) -> u32;
+    fn proxy_set_buffer_bytes(
+        buffer: Buffer,
+        start: usize,
+        size: usize,
+        bytes: *const u8,
+        bytes_size: usize,
+    ) -> u32;
+    safe fn proxy_continue_stream(stream: Stream) -> u32;
+    safe fn proxy_close_stream(stream: Stream) -> u32;
+    fn proxy_get_property(
+        path: *const u8,
+        path_size: usize,
+        value: &mut *const u8,
+        value_size: &mut usize,
     ) -> u32;
     fn proxy_get_header_map_pairs(map: Map, pairs: &mut *const u8, size: &mut usize) -> u32;
     fn proxy_get_header_map_value(
@@ -96,8 +110,16 @@ pub enum Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Buffer {
+    HttpResponseBody = 1,
     HttpCallResponseBody = 4,
     PluginConfiguration = 7,
+}
+
+/// Which half of a stream goes on or ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Stream {
+    Request = 0,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,10 +167,40 @@ pub fn is_alive(context: u32, asking: u32) -> bool {
     !gone
 }
 
-/// Up to `most` bytes from the beginning of a buffer.
-pub fn buffer(buffer: Buffer, most: usize) -> Result<Received, Status> {
+/// Makes what follows be about another context than the one that is being called, until this is called for that one.
+///
+/// # Errors
+/// [`Status::BAD_ARGUMENT`] if there is no such context: then what follows is about the one that is being called.
+pub fn turn_to(context: u32) -> Result<(), Status> {
+    check(proxy_set_effective_context(context))
+}
+
+/// Up to `most` bytes of a buffer, from `start` on.
+pub fn buffer(buffer: Buffer, start: usize, most: usize) -> Result<Received, Status> {
     // SAFETY: as above.
-    answer(|bytes, size| unsafe { proxy_get_buffer_bytes(buffer, 0, most, bytes, size) })
+    answer(|bytes, size| unsafe { proxy_get_buffer_bytes(buffer, start, most, bytes, size) })
+}
+
+/// Puts `bytes` in the place of a buffer's first `size`, which are all that it has.
+pub fn set_buffer(buffer: Buffer, size: usize, bytes: &[u8]) -> Result<(), Status> {
+    // SAFETY: as above.
+    check(unsafe { proxy_set_buffer_bytes(buffer, 0, size, bytes.as_ptr(), bytes.len()) })
+}
+
+/// Lets a request that was stopped go on.
+pub fn continue_request() -> Result<(), Status> {
+    check(proxy_continue_stream(Stream::Request))
+}
+
+/// Ends a stream, both ways.
+pub fn close_stream() -> Result<(), Status> {
+    check(proxy_close_stream(Stream::Request))
+}
+
+/// What the host knows of a stream or of itself. The parts of `path` are separated by zero bytes.
+pub fn property(path: &str) -> Result<Option<Received>, Status> {
+    // SAFETY: as above.
+    found(answer(|value, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), value, size) }))
 }
 
 /// All headers of a map, for [`pairs::read`].
@@ -216,8 +268,13 @@ pub fn respond(
     })
 }
 
-/// Calls a cluster, without a body. The number that is returned comes back with the answer.
-pub fn http_call(cluster: &str, headers: &[(&str, &str)], timeout: Duration) -> Result<u32, Status> {
+/// Calls a cluster. The number that is returned comes back with the answer, which is for the context that is being called.
+pub fn http_call(
+    cluster: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    timeout: Duration,
+) -> Result<u32, Status> {
     let (headers, trailers) = (pairs::encode(headers), pairs::encode(&[]));
     let timeout = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
     let mut call = 0;
@@ -228,8 +285,8 @@ pub fn http_call(cluster: &str, headers: &[(&str, &str)], timeout: Duration) -> 
             cluster.len(),
             headers.as_ptr(),
             headers.len(),
-            ptr::null(),
-            0,
+            body.as_ptr(),
+            body.len(),
             trailers.as_ptr(),
             trailers.len(),
             timeout,
@@ -277,7 +334,7 @@ pub fn record_metric(metric: u32, value: u64) -> Result<(), Status> {
 
 /// A call that answers with bytes.
 fn answer(call: impl FnOnce(&mut *const u8, &mut usize) -> u32) -> Result<Received, Status> {
-    let (mut bytes, mut size) = (ptr::null(), 0);
+    let (mut bytes, mut size) = (std::ptr::null(), 0);
     check(call(&mut bytes, &mut size))?;
     memory::receive(bytes, size)
 }

@@ -32,6 +32,9 @@ pub trait Plugin: Default {
 
     fn on_request_trailers(&mut self, stream: u32) -> Action;
 
+    /// Part of an answer goes by, of so many bytes; `end`: it is the last. Called for every answer that has a body.
+    fn on_response_body(&mut self, stream: u32, size: usize, end: bool) -> Action;
+
     /// Refuses the request that the host has, without the plugin: called where a host calls back while it is being
     /// called, so that the plugin is busy. Envoy never does.
     fn refuse() -> Action;
@@ -114,6 +117,11 @@ macro_rules! plugin {
             #[unsafe(no_mangle)]
             extern "C" fn proxy_on_request_trailers(stream: u32, _trailers: usize) -> Action {
                 with(|plugin| plugin.on_request_trailers(stream)).unwrap_or_else(<$plugin>::refuse)
+            }
+
+            #[unsafe(no_mangle)]
+            extern "C" fn proxy_on_response_body(stream: u32, size: usize, end: u32) -> Action {
+                with(|plugin| plugin.on_response_body(stream, size, end != 0)).unwrap_or(Action::Continue)
             }
         };
     };

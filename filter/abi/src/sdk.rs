@@ -51,10 +51,14 @@ impl<P: Plugin> Shared<P> {
     }
 
     fn decide(&self, callback: impl FnOnce(&mut P) -> Action) -> SdkAction {
-        match self.with(callback).unwrap_or_else(P::refuse) {
-            Action::Continue => SdkAction::Continue,
-            Action::Pause => SdkAction::Pause,
-        }
+        told(self.with(callback).unwrap_or_else(P::refuse))
+    }
+}
+
+fn told(action: Action) -> SdkAction {
+    match action {
+        Action::Continue => SdkAction::Continue,
+        Action::Pause => SdkAction::Pause,
     }
 }
 
@@ -94,6 +98,10 @@ impl<P: Plugin + 'static> HttpContext for Shared<P> {
 
     fn on_http_request_trailers(&mut self, _trailers: usize) -> SdkAction {
         self.decide(|plugin| plugin.on_request_trailers(self.context))
+    }
+
+    fn on_http_response_body(&mut self, size: usize, end: bool) -> SdkAction {
+        told(self.with(|plugin| plugin.on_response_body(self.context, size, end)).unwrap_or(Action::Continue))
     }
 }
 

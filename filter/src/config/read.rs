@@ -5,7 +5,9 @@ use std::time::Duration;
 use countersign_claims::Keyring;
 
 use super::json::{Json, Node};
-use super::{Config, Findings, InvalidConfig, KeySources, RemoteKeys, duration, headers, rules};
+use super::{
+    Config, Findings, InvalidConfig, KeySources, RemoteKeys, Service, duration, headers, rules, services,
+};
 use crate::sync::Pace;
 use crate::verdict::Told;
 
@@ -15,14 +17,14 @@ const FIELDS: [&str; 12] = [
     "audiences",
     "clock_skew",
     "keys",
+    "revocations",
+    "api_keys",
     "cache",
     "forward_authorization",
     "identity_headers",
     "claim_headers",
     "filter_state",
     "rules",
-    "revocations",
-    "api_keys",
 ];
 /// A VM has less than 4 GiB, the host may have set it a limit, and each worker has a cache.
 const MOST_CACHE_BYTES: usize = 256 << 20;
@@ -30,27 +32,30 @@ const MOST_CACHE_BYTES: usize = 256 << 20;
 pub(super) fn config(json: &[u8], findings: &mut Findings) -> Option<Config> {
     let document = findings.keep(Json::parse(json))?;
     let root = findings.keep(document.root().object(&FIELDS))?;
-    for field in ["revocations", "api_keys"] {
-        if let Some(node) = root.optional(field) {
-            findings.keep::<()>(Err(node.invalid("is not available in this version")));
-        }
-    }
     let issuer = findings.keep(root.required("issuer").and_then(|node| Ok(plain_text(&node)?.to_owned())));
     let listed = findings.keep(root.required("audiences").and_then(|node| audiences(&node)));
     let skew = findings.keep(clock_skew(root.optional("clock_skew")));
     let sources = findings.keep(root.required("keys").and_then(|node| keys(&node)));
+    let feed = root.optional("revocations").map(|node| services::revocation_feed(&node));
+    let feed = findings.keep(feed.transpose());
+    let exchange = root.optional("api_keys").map(|node| services::key_exchange(&node));
+    let exchange = findings.keep(exchange.transpose());
     let cache = findings.keep(cache_bytes(root.optional("cache")));
     let authorization = root.optional("forward_authorization").map_or(Ok(true), |node| node.flag());
     let authorization = findings.keep(authorization);
     let identity = findings.keep(headers::of_identity(root.optional("identity_headers")));
     let claims = findings.keep(headers::of_claims(root.optional("claim_headers")));
     let state = findings.keep(filter_state(root.optional("filter_state")));
-    let policy = findings.keep(root.required("rules")).and_then(|node| rules::read(&node, findings));
+    let takes_keys = root.optional("api_keys").is_some();
+    let rules = findings.keep(root.required("rules"));
+    let policy = rules.and_then(|node| rules::read(&node, takes_keys, findings));
     Some(Config {
         issuer: issuer?,
         audiences: listed?,
         clock_skew: skew?,
         keys: sources?,
+        revocations: feed?,
+        api_keys: exchange?,
         cache_bytes: cache?,
         forward_authorization: authorization?,
         identity_headers: identity?,
@@ -128,13 +133,7 @@ fn inline_keys(node: &Node<'_>) -> Result<Keyring, InvalidConfig> {
 
 fn remote_keys(node: &Node<'_>) -> Result<RemoteKeys, InvalidConfig> {
     let remote = node.object(&["cluster", "authority", "path", "refresh", "timeout", "max_age"])?;
-    let cluster = plain_text(&remote.required("cluster")?)?.to_owned();
-    let authority = remote.optional("authority").map_or(Ok(&*cluster), |node| plain_text(&node))?.to_owned();
-    let node = remote.required("path")?;
-    let path = plain_text(&node)?.to_owned();
-    if !path.starts_with('/') {
-        return Err(node.invalid("must start with \"/\""));
-    }
+    let Service { cluster, authority, path } = services::service(&remote)?;
     let duration = |field, default, least, most| {
         remote.optional(field).map_or(Ok(default), |node| duration::read(&node, least, most))
     };

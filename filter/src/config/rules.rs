@@ -11,7 +11,8 @@ use crate::request::{host, is_method};
 /// A request's path is looked up as deep as rules go.
 const LONGEST_PATH: usize = 1024;
 
-pub(super) fn read(node: &Node<'_>, findings: &mut Findings) -> Option<Policy> {
+/// `takes_keys`: the configuration says where API keys are exchanged.
+pub(super) fn read(node: &Node<'_>, takes_keys: bool, findings: &mut Findings) -> Option<Policy> {
     let items = findings.keep(node.items())?;
     if items.len() == 0 {
         findings
@@ -19,7 +20,7 @@ pub(super) fn read(node: &Node<'_>, findings: &mut Findings) -> Option<Policy> {
     }
     let mut rules: Vec<Rule> = Vec::new();
     for (position, item) in items.enumerate() {
-        let Some(rule) = findings.keep(rule(&item, position)) else { continue };
+        let Some(rule) = findings.keep(rule(&item, position, takes_keys)) else { continue };
         if let Some(first) = rules.iter().find(|earlier| earlier.name == rule.name) {
             let reason = format!("is already the name of rules[{}]", first.position);
             findings.keep::<()>(Err(InvalidConfig::at(&format!("{}.name", item.path), &reason)));
@@ -35,8 +36,9 @@ pub(super) fn read(node: &Node<'_>, findings: &mut Findings) -> Option<Policy> {
     Some(policy)
 }
 
-fn rule(node: &Node<'_>, position: usize) -> Result<Rule, InvalidConfig> {
-    let object = node.object(&["name", "match", "allow", "credentials", "forward_token", "mode"])?;
+fn rule(node: &Node<'_>, position: usize, takes_keys: bool) -> Result<Rule, InvalidConfig> {
+    let object =
+        node.object(&["name", "match", "allow", "credentials", "forward_token", "origins", "mode"])?;
     let name = plain_text(&object.required("name")?)?.into();
     let matcher = matcher(&object.required("match")?)?;
     let access = access::read(&object.required("allow")?)?;
@@ -51,11 +53,36 @@ fn rule(node: &Node<'_>, position: usize) -> Result<Rule, InvalidConfig> {
     let accepted = match (object.optional("credentials"), &access) {
         (_, Access::Anyone) => Accepted::default(),
         (None, _) => Accepted { bearer: true, ..Accepted::default() },
-        (Some(node), _) => accepted(&node, matcher.websocket)?,
+        (Some(node), _) => accepted(&node, matcher.websocket, takes_keys)?,
     };
     let forward_token = object.optional("forward_token").map_or(Ok(false), |node| node.flag())?;
+    let origins = object.optional("origins").map(|node| origins(&node, &matcher, &access)).transpose()?;
     let mode = object.optional("mode").map_or(Ok(Mode::Enforce), |node| mode(&node))?;
-    Ok(Rule { name, position, matcher, accepted, access, forward_token, mode })
+    Ok(Rule { name, position, matcher, accepted, access, forward_token, origins, mode })
+}
+
+/// Of pages, as browsers write them (RFC 6454 §6.2).
+fn origins(node: &Node<'_>, matcher: &Matcher, access: &Access) -> Result<Vec<Box<str>>, InvalidConfig> {
+    if !matcher.websocket || *access == Access::Anyone {
+        let reason = "needs match.upgrade \"websocket\" and a rule that is not for anyone: it keeps pages from opening \
+                      WebSockets with the credentials of who reads them";
+        return Err(node.invalid(reason));
+    }
+    let origin = |item: Node<'_>| {
+        let text = item.text()?;
+        let host = text.strip_prefix("https://").or(text.strip_prefix("http://")).unwrap_or_default();
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._:[]".contains(&b);
+        if host.is_empty() || !host.bytes().all(plain) || host.ends_with(':') {
+            return Err(item.invalid("must be an origin such as \"https://app.example.com\", in lower case"));
+        }
+        Ok(text.into())
+    };
+    let origins = node.items()?.map(origin).collect::<Result<Vec<_>, _>>()?;
+    if origins.is_empty() {
+        Err(node.invalid("is empty; leave it out for every origin"))
+    } else {
+        Ok(origins)
+    }
 }
 
 fn mode(node: &Node<'_>) -> Result<Mode, InvalidConfig> {
@@ -148,7 +175,7 @@ fn methods(node: &Node<'_>, websocket: bool) -> Result<Vec<Box<str>>, InvalidCon
     Ok(methods)
 }
 
-fn accepted(node: &Node<'_>, websocket: bool) -> Result<Accepted, InvalidConfig> {
+fn accepted(node: &Node<'_>, websocket: bool, takes_keys: bool) -> Result<Accepted, InvalidConfig> {
     let mut accepted = Accepted::default();
     for item in node.items()? {
         let kind = item.text()?;
@@ -165,10 +192,18 @@ fn accepted(node: &Node<'_>, websocket: bool) -> Result<Accepted, InvalidConfig>
                 }
                 accepted.query.push(name.into());
             }
-            ("api_key", _) | (_, Some(("cookie", _))) => {
+            ("api_key", _) if takes_keys => accepted.api_key = true,
+            ("api_key", _) => {
+                return Err(item.invalid("needs the field \"api_keys\", which says where keys are exchanged"));
+            }
+            (_, Some(("cookie", _))) => {
                 return Err(item.invalid("is not available in this version"));
             }
-            _ => return Err(item.invalid("must be \"bearer\", \"query:<name>\" or \"subprotocol\"")),
+            _ => {
+                return Err(
+                    item.invalid("must be \"bearer\", \"query:<name>\", \"subprotocol\" or \"api_key\"")
+                );
+            }
         }
     }
     if accepted == Accepted::default() {

@@ -160,8 +160,20 @@ fn every_error_names_its_path() {
         ),
         (with("/filter_state", json!(["rule", "token"])), "filter_state[1]"),
         (with("/filter_state", json!(["rule", "rule"])), "filter_state[1]"),
-        (with("/revocations", json!({"cluster": "issuer"})), "revocations"),
-        (with("/api_keys", json!({})), "api_keys"),
+        (with("/revocations", json!({"cluster": "issuer"})), "revocations.path"),
+        (with("/revocations", json!({"cluster": "c", "path": "p"})), "revocations.path"),
+        (
+            with("/revocations", json!({"cluster": "c", "path": "/p", "max_staleness": "59s"})),
+            "revocations.max_staleness",
+        ),
+        (
+            with("/revocations", json!({"cluster": "c", "path": "/p", "when_stale": "panic"})),
+            "revocations.when_stale",
+        ),
+        (with("/revocations", json!({"cluster": "c", "path": "/p", "token": "t"})), "revocations.token"),
+        (with("/api_keys", json!({})), "api_keys.cluster"),
+        (with("/api_keys", json!({"cluster": "c", "path": "/p", "cache": "0s"})), "api_keys.cache"),
+        (with("/api_keys", json!({"cluster": "c", "path": "/p", "timeout": "1m"})), "api_keys.timeout"),
         (with("/rules", json!([])), "rules"),
         (rule("name", json!("a b")), "rules[0].name"),
         (rule("matches", json!({})), "rules[0].matches"),
@@ -200,7 +212,8 @@ fn every_error_names_its_path() {
         (rule("credentials", json!(["query:"])), "rules[0].credentials[0]"),
         (rule("credentials", json!(["query:a b"])), "rules[0].credentials[0]"),
         (rule("credentials", json!(["subprotocol"])), "rules[0].credentials[0]"),
-        (rule("credentials", json!(["api_key"])), "rules[0].credentials[0]"),
+        (rule("credentials", json!(["bearer", "api_key"])), "rules[0].credentials[1]"),
+        (rule("origins", json!(["https://a.example"])), "rules[0].origins"),
         (rule("credentials", json!(["cookie:session"])), "rules[0].credentials[0]"),
         (rule("allow", json!("everyone")), "rules[0].allow"),
         (rule("allow", json!({})), "rules[0].allow"),
@@ -224,6 +237,50 @@ fn every_error_names_its_path() {
         let error = parse(&document).expect_err(path);
         assert!(error.starts_with(&format!("{path}: ")), "expected {path}, got {error}");
     }
+}
+
+#[test]
+fn reads_what_is_asked_of_the_issuer_itself() {
+    let mut document =
+        with("/revocations", json!({"cluster": "internal", "path": "/v1/internal/revocations"}));
+    document["api_keys"] =
+        json!({"cluster": "internal", "authority": "keys.example", "path": "/exchange", "cache": "30s"});
+    document["rules"][0]["credentials"] = json!(["bearer", "api_key"]);
+    let config = parse(&document).unwrap();
+    let feed = config.revocations.as_ref().unwrap();
+    assert_eq!((feed.max_staleness, feed.when_stale), (Duration::from_secs(300), WhenStale::Allow));
+    assert_eq!(feed.service.authority, "internal", "the cluster's name");
+    let keys = config.api_keys.as_ref().unwrap();
+    assert_eq!(
+        (keys.cache, keys.timeout, &*keys.service.authority),
+        (30, Duration::from_secs(2), "keys.example")
+    );
+    assert!(config.policy.rules()[0].accepted.api_key);
+    assert_eq!(config.needs_service_token(), Some("revocations"));
+    assert_eq!(parse(&minimal()).unwrap().needs_service_token(), None);
+}
+
+#[test]
+fn origins_are_as_browsers_write_them() {
+    let with = |origins: Value| {
+        let mut document = with("/rules/0/match", json!({"prefix": "/ws/", "upgrade": "websocket"}));
+        document["rules"][0]["origins"] = origins;
+        parse(&document).map(|config| config.policy.rules()[0].origins.clone())
+    };
+    let good = json!(["https://app.example.com", "http://localhost:3000", "http://[::1]:8080"]);
+    assert_eq!(with(good).unwrap().unwrap().len(), 3);
+    for bad in [
+        "app.example.com",
+        "https://",
+        "https://App.example.com",
+        "https://a.example/",
+        "*",
+        "null",
+        "https://a:",
+    ] {
+        assert!(with(json!([bad])).unwrap_err().starts_with("rules[0].origins[0]: "), "{bad}");
+    }
+    assert!(with(json!([])).unwrap_err().starts_with("rules[0].origins: "));
 }
 
 #[test]
@@ -290,13 +347,30 @@ fn a_claim_takes_no_header_that_somebody_else_has_a_use_for() {
 fn a_check_tells_of_every_rule_and_every_field_what_is_wrong() {
     let mut document = with("/rules/0/mode", json!("shadow"));
     document["issuer"] = json!("");
+    document["revocations"] = json!({"cluster": "internal", "path": "v1"});
+    document["api_keys"] = json!({"cluster": "internal"});
     let rules = document["rules"].as_array_mut().unwrap();
-    rules.push(json!({"name": "all", "match": {"prefix": "/"}, "allow": "authenticated"}));
     rules.push(json!({"name": "all", "match": {"prefix": "/x"}, "allow": "authenticated"}));
+    rules.push(json!({"name": "all", "match": {"prefix": "/x/y"}, "allow": "authenticated"}));
     rules.push(json!({"name": "wrong", "match": {"prefix": "x"}, "allow": "authenticated"}));
+    // Where keys are exchanged is said, if badly: this rule is not wrong.
+    rules.push(
+        json!({"name": "keys", "match": {"path": "/"}, "allow": "authenticated", "credentials": ["api_key"]}),
+    );
+    rules.push(json!({"name": "page", "match": {"path": "/"}, "allow": "authenticated", "origins": ["*"]}));
     let findings = Config::check(document.to_string().as_bytes()).unwrap_err();
     let paths: Vec<_> = findings.iter().map(|finding| &*finding.path).collect();
-    assert_eq!(paths, ["issuer", "rules[0].mode", "rules[2].name", "rules[3].match.prefix", "rules[2]"]);
+    let expected = [
+        "issuer",
+        "revocations.path",
+        "api_keys.path",
+        "rules[0].mode",
+        "rules[2].name",
+        "rules[3].match.prefix",
+        "rules[5].origins",
+        "rules[2]",
+    ];
+    assert_eq!(paths, expected);
 }
 
 #[test]
@@ -404,6 +478,8 @@ fn the_readme_documents_every_field() {
         "/x",
         "/keys/x",
         "/keys/remote/x",
+        "/revocations/x",
+        "/api_keys/x",
         "/cache/x",
         "/claim_headers/0/x",
         "/rules/0/x",
@@ -413,6 +489,8 @@ fn the_readme_documents_every_field() {
     ] {
         let mut document = minimal();
         document["cache"] = json!({"max_bytes": 1});
+        document["revocations"] = json!({"cluster": "c", "path": "/p"});
+        document["api_keys"] = json!({"cluster": "c", "path": "/p"});
         document["claim_headers"] = json!([{"name": "x-name", "claim": "name"}]);
         document["rules"][0]["allow"] = json!({"role": {"all": ["user"]}});
         let (parent, field) = pointer.rsplit_once('/').unwrap();

@@ -10,7 +10,7 @@ use countersign_proxy_abi::{Received, Status};
 use super::ambient;
 use crate::config::RemoteKeys;
 use crate::edge::Edge;
-use crate::sync::{Names, Schedule, Snapshot};
+use crate::sync::{Attempt, Names, Schedule, Snapshot};
 
 /// A larger answer is no key set.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -33,13 +33,6 @@ pub(super) struct KeySync {
 struct InFlight {
     call: u32,
     attempted_at: u64,
-}
-
-/// How an attempt of this worker ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Attempt {
-    Succeeded,
-    Failed,
 }
 
 impl KeySync {
@@ -76,6 +69,29 @@ impl KeySync {
     pub(super) fn tick(&mut self, edge: &mut Edge) -> Option<Attempt> {
         self.load_newer(edge);
         self.drop_outdated(edge);
+        let attempt = self.attempt(edge);
+        self.look_ahead(edge);
+        attempt
+    }
+
+    /// Whether an attempt of any worker is under way.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.schedule()
+            .is_some_and(|schedule| schedule.is_under_way(ambient::now_millis(), &self.remote.pace))
+    }
+
+    fn look_ahead(&self, edge: &mut Edge) {
+        let now = ambient::now_millis();
+        let worth = self.schedule().is_some_and(|schedule| schedule.is_worth_waiting(now, &self.remote.pace));
+        edge.set_keys_coming(worth);
+    }
+
+    fn schedule(&self) -> Option<Schedule> {
+        let (record, _) = host::shared_data(&self.names.schedule).ok()??;
+        Some(Schedule::decode(&record))
+    }
+
+    fn attempt(&mut self, edge: &mut Edge) -> Option<Attempt> {
         let early = edge.lacks_key();
         let (record, version) = host::shared_data(&self.names.schedule).ok()??;
         let claimed = Schedule::decode(&record).claim(ambient::now_millis(), &self.remote.pace, early)?;
@@ -87,7 +103,7 @@ impl KeySync {
             (":authority", self.remote.authority.as_str()),
             ("accept", "application/json"),
         ];
-        match host::http_call(&self.remote.cluster, &headers, self.remote.pace.timeout) {
+        match host::http_call(&self.remote.cluster, &headers, &[], self.remote.pace.timeout) {
             Ok(call) => {
                 self.in_flight = Some(InFlight { call, attempted_at: claimed.attempted_at });
                 None
@@ -114,6 +130,7 @@ impl KeySync {
             }
         };
         self.settle(attempted_at, attempt);
+        self.look_ahead(edge);
         Some(attempt)
     }
 
@@ -133,8 +150,8 @@ impl KeySync {
         if body_size > MAX_ANSWER_BYTES {
             return Err(format!("the answer has more than {MAX_ANSWER_BYTES} bytes"));
         }
-        let jwks =
-            host::buffer(Buffer::HttpCallResponseBody, body_size).map_err(|_| "the answer cannot be read")?;
+        let jwks = host::buffer(Buffer::HttpCallResponseBody, 0, body_size)
+            .map_err(|_| "the answer cannot be read")?;
         edge.load_keys(&jwks).map_err(|error| error.to_string())?;
         let fetched_at = ambient::now_millis();
         self.taken(fetched_at);

@@ -3,26 +3,46 @@
 use countersign_proxy_abi::Status;
 use countersign_proxy_abi::host::{self, Metric};
 
+use super::feed::Standing;
 use crate::policy::Rule;
-use crate::tally::{self, KEYS, KEYS_AGE, Tally};
+use crate::tally::{self, KEYS, KEYS_AGE, REVOCATIONS, REVOCATIONS_AGE, REVOCATIONS_LAG, Tally};
 
 /// The ids that the host gave to our metrics.
 #[derive(Debug)]
 pub(super) struct Metrics {
     /// In the order of [`tally::names`].
     counters: Vec<u32>,
-    keys: u32,
-    keys_age: u32,
+    /// In the order of [`Gauges::values`].
+    gauges: [u32; 5],
+}
+
+/// How things stand.
+#[derive(Debug)]
+pub(super) struct Gauges {
+    pub(super) keys: usize,
+    pub(super) keys_age_seconds: u64,
+    pub(super) feed: Standing,
+}
+
+impl Gauges {
+    const NAMES: [&str; 5] = [KEYS, KEYS_AGE, REVOCATIONS, REVOCATIONS_AGE, REVOCATIONS_LAG];
+
+    fn values(&self) -> [u64; 5] {
+        let Self { keys, keys_age_seconds, feed } = self;
+        let Standing { revocations, age_seconds, lag_milliseconds } = *feed;
+        [*keys as u64, *keys_age_seconds, revocations as u64, age_seconds, lag_milliseconds]
+    }
 }
 
 impl Metrics {
     pub(super) fn define(rules: &[Rule]) -> Result<Self, Status> {
         let counters = tally::names(rules).map(|name| host::define_metric(Metric::Counter, &name));
-        Ok(Self {
-            counters: counters.collect::<Result<_, _>>()?,
-            keys: host::define_metric(Metric::Gauge, KEYS)?,
-            keys_age: host::define_metric(Metric::Gauge, KEYS_AGE)?,
-        })
+        let counters = counters.collect::<Result<_, _>>()?;
+        let mut gauges = [0; 5];
+        for (id, name) in gauges.iter_mut().zip(Gauges::NAMES) {
+            *id = host::define_metric(Metric::Gauge, name)?;
+        }
+        Ok(Self { counters, gauges })
     }
 
     pub(super) fn flush(&self, tally: &mut Tally) -> Result<(), Status> {
@@ -34,8 +54,8 @@ impl Metrics {
         Ok(())
     }
 
-    pub(super) fn set_keys(&self, count: usize, age_seconds: u64) -> Result<(), Status> {
-        host::record_metric(self.keys, u64::try_from(count).unwrap_or(u64::MAX))?;
-        host::record_metric(self.keys_age, age_seconds)
+    pub(super) fn set(&self, gauges: &Gauges) -> Result<(), Status> {
+        let values = self.gauges.into_iter().zip(gauges.values());
+        values.into_iter().try_for_each(|(id, value)| host::record_metric(id, value))
     }
 }

@@ -1,4 +1,5 @@
-//! One request: its headers are read once, the verdict is carried out, and nothing is kept.
+//! One request: its headers are read, the verdict is carried out, and nothing is kept, but for WebSockets that were let
+//! through and requests that wait.
 
 use countersign_claims::{PROBLEM_JSON, Reject};
 use countersign_proxy_abi::host::{self, Map};
@@ -7,6 +8,7 @@ use countersign_proxy_abi::{Action, Status, pairs};
 use super::ambient;
 use super::worker::Worker;
 use crate::credential::subprotocol;
+use crate::edge::Waiting;
 use crate::principal::ClaimHeader;
 use crate::request::{RequestView, is_reserved_trailer};
 use crate::verdict::{Decision, Edits, Verdict};
@@ -19,19 +21,26 @@ const PROTOCOL_HEADER: &str = "sec-websocket-protocol";
 const PROTOCOL_STATE: &str = "countersign_protocol";
 
 /// Decides about the request whose headers the host has, and carries it out.
-pub(super) fn decide(worker: &mut Worker) -> Result<Action, Status> {
+pub(super) fn decide(worker: &mut Worker, stream: u32, waiting: Waiting<'_>) -> Result<Action, Status> {
     let headers = host::headers(Map::HttpRequestHeaders)?;
-    let Worker { edge, tally, keys, claim_headers, .. } = worker;
+    let Worker { edge, tally, keys, claim_headers, streams, paused, .. } = worker;
     let mut view = RequestView { claim_headers, ..RequestView::default() };
     pairs::read(&headers, |name, value| view.add(name, value))?;
-    let mut verdict = edge.judge(&view, ambient::now_seconds);
+    let mut verdict = edge.judge(&view, waiting, ambient::now_seconds);
     // The key may have been fetched by another worker since this one's last tick.
     if verdict.decision.lacks_key()
         && let Some(keys) = keys
         && let Some(record) = keys.newer()
     {
         keys.load(&record, edge);
-        verdict = edge.judge(&view, ambient::now_seconds);
+        verdict = edge.judge(&view, waiting, ambient::now_seconds);
+    }
+    if let Some(wait) = verdict.wait {
+        // What no log may show goes now.
+        apply(&verdict.edits)?;
+        tell_protocol(&verdict.edits);
+        paused.add(stream, wait);
+        return Ok(Action::Pause);
     }
     tally.decided(verdict.decision, verdict.rule);
     tell(&verdict);
@@ -39,9 +48,9 @@ pub(super) fn decide(worker: &mut Worker) -> Result<Action, Status> {
     match verdict.decision {
         Decision::Public | Decision::Admitted | Decision::Observed(_) => {
             edited?;
-            if verdict.edits.protocols.is_some() {
-                // Without it a browser may end the connection; the verdict stands.
-                let _ = host::set_property(PROTOCOL_STATE, subprotocol::MARKER.as_bytes());
+            tell_protocol(&verdict.edits);
+            if let Some(lifetime) = verdict.lifetime {
+                streams.begin(stream, lifetime);
             }
             Ok(Action::Continue)
         }
@@ -49,6 +58,14 @@ pub(super) fn decide(worker: &mut Worker) -> Result<Action, Status> {
             refuse(reject, verdict.challenge(reject), view.is_grpc())?;
             Ok(Action::Pause)
         }
+    }
+}
+
+/// Lets the route know that the reply must select the subprotocol that stood for a token.
+fn tell_protocol(edits: &Edits<'_>) {
+    if edits.protocols.is_some() {
+        // Without it a browser may end the connection; the verdict stands.
+        let _ = host::set_property(PROTOCOL_STATE, subprotocol::MARKER.as_bytes());
     }
 }
 
@@ -70,6 +87,9 @@ fn apply(edits: &Edits<'_>) -> Result<(), Status> {
         host::set_header(request, "authorization", token)?;
     } else if edits.strip_authorization {
         host::remove_header(request, b"authorization")?;
+    }
+    if edits.strip_api_key {
+        host::remove_header(request, b"x-api-key")?;
     }
     if let Some(method) = edits.method {
         host::set_header(request, ":method", method)?;

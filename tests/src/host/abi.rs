@@ -8,7 +8,7 @@ use wasmtime::{Caller, Linker, Memory, Result, ensure};
 
 use super::process::LogLine;
 use super::traffic::{Headers, Refusal};
-use super::worker::{Call, Vm};
+use super::worker::{Call, Stream, Vm};
 
 // Statuses of the ABI.
 const OK: i32 = 0;
@@ -56,15 +56,48 @@ fn environment(linker: &mut Linker<Vm>) -> Result<()> {
         "env",
         "proxy_get_buffer_bytes",
         |mut host: Host<'_>, buffer: i32, start: i32, most: i32, to: i32, to_size: i32| -> Result<i32> {
+            host.data_mut().host_calls += 1;
             let bytes = match buffer {
-                4 => &host.data().call_body,
-                7 => &host.data().plugin_config,
-                _ => return Ok(NOT_FOUND),
+                1 => host.data_mut().stream().and_then(|stream| stream.body.clone()),
+                4 => Some(host.data().call_body.clone()),
+                7 => Some(host.data().plugin_config.clone()),
+                _ => None,
             };
+            let Some(bytes) = bytes else { return Ok(NOT_FOUND) };
             let start = (start.cast_unsigned() as usize).min(bytes.len());
             let end = start.saturating_add(most.cast_unsigned() as usize).min(bytes.len());
             let bytes = bytes[start..end].to_vec();
             give(&mut host, &bytes, to, to_size)
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_set_buffer_bytes",
+        |mut host: Host<'_>, buffer: i32, start: i32, size: i32, at: i32, at_size: i32| -> Result<i32> {
+            host.data_mut().host_calls += 1;
+            let bytes = read(&mut host, at, at_size)?;
+            let body = host.data_mut().stream().and_then(|stream| stream.body.as_mut());
+            let Some(body) = body.filter(|_| buffer == 1) else { return Ok(BAD_ARGUMENT) };
+            // As Envoy does: before, instead of everything, or behind.
+            match (start.cast_unsigned() as usize, size.cast_unsigned() as usize) {
+                (0, 0) => *body = [&bytes, &body[..]].concat(),
+                (0, size) if size >= body.len() => *body = bytes,
+                (start, _) if start >= body.len() && start > 0 => body.extend(bytes),
+                _ => return Ok(BAD_ARGUMENT),
+            }
+            Ok(OK)
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_get_property",
+        |mut host: Host<'_>, path: i32, path_size: i32, to: i32, to_size: i32| -> Result<i32> {
+            host.data_mut().host_calls += 1;
+            let path = read(&mut host, path, path_size)?;
+            ensure!(path == b"response\0code", "no such property here");
+            let status = host.data_mut().stream().and_then(|stream| stream.response_status);
+            let Some(status) = status else { return Ok(NOT_FOUND) };
+            give(&mut host, &i64::from(status).to_le_bytes(), to, to_size)
         },
     )?;
     linker.func_wrap(
@@ -77,7 +110,8 @@ fn environment(linker: &mut Linker<Vm>) -> Result<()> {
             }
             let path = String::from_utf8(read(&mut host, path, path_size)?)?;
             let value = String::from_utf8(read(&mut host, value, size)?)?;
-            host.data_mut().filter_state.insert(path, value);
+            let Some(stream) = host.data_mut().stream() else { return Ok(INTERNAL_FAILURE) };
+            stream.filter_state.insert(path, value);
             Ok(OK)
         },
     )?;
@@ -163,7 +197,8 @@ fn header_maps(linker: &mut Linker<Vm>) -> Result<()> {
             let details = String::from_utf8(read(&mut host, details, details_size)?)?;
             let body = read(&mut host, body, body_size)?;
             let headers = deserialize(&read(&mut host, headers, headers_size)?)?;
-            host.data_mut().refusal = Some(Refusal { status, details, headers, body, grpc_status });
+            let Some(stream) = host.data_mut().stream() else { return Ok(BAD_ARGUMENT) };
+            stream.refusal = Some(Refusal { status, details, headers, body, grpc_status });
             Ok(OK)
         },
     )?;
@@ -213,8 +248,8 @@ fn outside(linker: &mut Linker<Vm>) -> Result<()> {
          cluster_size: i32,
          headers: i32,
          headers_size: i32,
-         _body: i32,
-         _body_size: i32,
+         body: i32,
+         body_size: i32,
          _trailers: i32,
          _trailers_size: i32,
          timeout: i32,
@@ -222,6 +257,8 @@ fn outside(linker: &mut Linker<Vm>) -> Result<()> {
          -> Result<i32> {
             let cluster = String::from_utf8(read(&mut host, cluster, cluster_size)?)?;
             let headers = deserialize(&read(&mut host, headers, headers_size)?)?;
+            let body = read(&mut host, body, body_size)?;
+            ensure!(host.data_mut().stream().is_none(), "a call that is made for a stream ends with it");
             for required in [":method", ":path", ":authority"] {
                 ensure!(headers.get(required).is_some(), "Envoy makes no call without {required}");
             }
@@ -236,14 +273,31 @@ fn outside(linker: &mut Linker<Vm>) -> Result<()> {
             vm.last_call += 1;
             let id = vm.last_call;
             let timeout = Duration::from_millis(u64::from(timeout.cast_unsigned()));
-            vm.calls.push_back(Call { id, cluster, headers, timeout });
+            vm.calls.push_back(Call { id, cluster, headers, body, timeout });
             write(&mut host, to, &id.to_le_bytes())?;
             Ok(OK)
         },
     )?;
-    linker.func_wrap("env", "proxy_set_effective_context", |host: Host<'_>, context: i32| {
-        if host.data().contexts.contains(&context) { OK } else { BAD_ARGUMENT }
+    linker.func_wrap("env", "proxy_set_effective_context", |mut host: Host<'_>, context: i32| {
+        if !host.data().contexts.contains(&context) {
+            return BAD_ARGUMENT;
+        }
+        host.data_mut().effective = Some(context);
+        OK
     })?;
+    type End = fn(&mut Stream);
+    let ends: [(&str, End); 2] = [
+        ("proxy_continue_stream", |stream| stream.paused = false),
+        ("proxy_close_stream", |stream| stream.closed = true),
+    ];
+    for (function, end) in ends {
+        linker.func_wrap("env", function, move |mut host: Host<'_>, half: i32| -> Result<i32> {
+            ensure!(half == 0, "only of the request");
+            let Some(stream) = host.data_mut().stream() else { return Ok(BAD_ARGUMENT) };
+            end(stream);
+            Ok(OK)
+        })?;
+    }
     linker.func_wrap(
         "env",
         "proxy_define_metric",
@@ -289,12 +343,25 @@ fn wasi(linker: &mut Linker<Vm>) -> Result<()> {
         WASI,
         "environ_sizes_get",
         |mut host: Host<'_>, count: i32, size: i32| -> Result<i32> {
-            write(&mut host, count, &[0; 4])?;
-            write(&mut host, size, &[0; 4])?;
+            let entries = environment_entries(&host);
+            let bytes: usize = entries.iter().map(Vec::len).sum();
+            write(&mut host, count, &u32::try_from(entries.len())?.to_le_bytes())?;
+            write(&mut host, size, &u32::try_from(bytes)?.to_le_bytes())?;
             Ok(OK)
         },
     )?;
-    linker.func_wrap(WASI, "environ_get", |_entries: i32, _text: i32| OK)?;
+    linker.func_wrap(
+        WASI,
+        "environ_get",
+        |mut host: Host<'_>, mut entry: i32, mut text: i32| -> Result<i32> {
+            for bytes in environment_entries(&host) {
+                write(&mut host, entry, &text.to_le_bytes())?;
+                write(&mut host, text, &bytes)?;
+                (entry, text) = (entry + 4, text + i32::try_from(bytes.len())?);
+            }
+            Ok(OK)
+        },
+    )?;
     // What a panic prints.
     linker.func_wrap(
         WASI,
@@ -315,6 +382,12 @@ fn wasi(linker: &mut Linker<Vm>) -> Result<()> {
         },
     )?;
     Ok(())
+}
+
+/// `NAME=value`, with a zero byte at the end.
+fn environment_entries(host: &Host<'_>) -> Vec<Vec<u8>> {
+    let environment = host.data().process.state().environment.clone();
+    environment.into_iter().map(|(name, value)| format!("{name}={value}\0").into_bytes()).collect()
 }
 
 /// Calls the module while it is calling, with everything that a host calls it for: all of it must be refused.
@@ -339,7 +412,8 @@ fn call_back(host: &mut Host<'_>) -> Result<()> {
     ensure!(trailers.call(&mut *host, (stream, 0))? == 1, "trailers go on");
     let headers = function(host, "proxy_on_request_headers")?.typed::<(i32, i32, i32), i32>(&host)?;
     ensure!(headers.call(&mut *host, (stream, 0, 1))? == 1, "a request goes on");
-    let refusal = host.data_mut().refusal.take().context("nobody was answered")?;
+    let refusal = host.data_mut().stream().and_then(|stream| stream.refusal.take());
+    let refusal = refusal.context("nobody was answered")?;
     ensure!(refusal.status == 503, "{refusal:?}");
     Ok(())
 }
@@ -347,8 +421,8 @@ fn call_back(host: &mut Host<'_>) -> Result<()> {
 /// The header map that the ABI gives this number.
 fn headers(vm: &mut Vm, map: i32) -> Option<&mut Headers> {
     match map {
-        0 => Some(&mut vm.request),
-        1 => Some(&mut vm.trailers),
+        0 => vm.stream().map(|stream| &mut stream.request),
+        1 => vm.stream().map(|stream| &mut stream.trailers),
         6 => Some(&mut vm.call_headers),
         _ => None,
     }

@@ -19,6 +19,10 @@ pub struct Root {
     second: Option<worker::Root>,
 }
 
+/// A request whose answer is still to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stream(i32);
+
 impl Worker {
     pub(super) fn start(process: Process, config: &serde_json::Value) -> Result<Self, String> {
         let first = worker::Worker::start(process.clone(), config);
@@ -74,6 +78,50 @@ impl Worker {
     pub fn send(&mut self, request: &Request) -> Outcome {
         let (first, second) = self.both(|worker| worker.send(request));
         same(first, second)
+    }
+
+    /// Sends a request whose answer is still to come.
+    pub fn begin(&mut self, request: &Request) -> Stream {
+        let (first, second) = self.both(|worker| worker.begin_stream(request));
+        assert!(second.is_none_or(|second| second == first), "both count contexts alike");
+        Stream(first)
+    }
+
+    /// What has become of a request, unless it waits.
+    pub fn outcome(&mut self, Stream(stream): Stream) -> Option<Outcome> {
+        let (first, second) = self.both(|worker| worker.outcome(stream));
+        let waits = second.as_ref().map(Option::is_none);
+        assert!(waits.is_none_or(|waits| waits == first.is_none()), "only one build lets the request wait");
+        first.map(|first| same(first, second.flatten()))
+    }
+
+    /// Lets the upstream answer with this status.
+    pub fn respond(&mut self, Stream(stream): Stream, status: u16) {
+        self.both(|worker| worker.respond(stream, status));
+    }
+
+    /// Lets bytes of the upstream's answer go by; what the client gets of them.
+    pub fn pass(&mut self, Stream(stream): Stream, bytes: &[u8], end: bool) -> Vec<u8> {
+        let (first, second) = self.both(|worker| worker.pass(stream, bytes, end));
+        assert!(second.is_none_or(|second| second == first), "the builds differ in what the client gets");
+        first
+    }
+
+    /// Whether a stream has not been closed by the module.
+    pub fn is_open(&mut self, Stream(stream): Stream) -> bool {
+        let (first, second) = self.both(|worker| worker.is_open(stream));
+        assert!(second.is_none_or(|second| second == first), "only one build closes the stream");
+        first
+    }
+
+    /// Lets go of a stream, as when its client has left.
+    pub fn end(&mut self, Stream(stream): Stream) {
+        self.both(|worker| worker.end(stream));
+    }
+
+    /// How often the module called the host for what passed last.
+    pub fn host_calls(&self) -> u32 {
+        self.first.host_calls()
     }
 
     /// Sends a request to a root context that was created and never configured.

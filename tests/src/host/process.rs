@@ -37,6 +37,8 @@ pub(super) struct State {
     /// Clusters that are known and have no host to call.
     pub(super) deserted: Vec<String>,
     pub(super) refuses_properties: bool,
+    /// What VMs that are started find in their environment.
+    pub(super) environment: BTreeMap<String, String>,
     pub(super) random: u64,
 }
 
@@ -68,6 +70,7 @@ impl Process {
             clusters: vec!["issuer".into()],
             deserted: Vec::new(),
             refuses_properties: false,
+            environment: BTreeMap::new(),
             random: 0x9e37_79b9_7f4a_7c15,
         };
         Self { build, state: Arc::new(Mutex::new(state)), follower: None }
@@ -129,6 +132,18 @@ impl Process {
         self.state().refuses_properties = true;
     }
 
+    /// Gives an environment variable to VMs that are started from now on.
+    pub fn set_env(&self, name: &str, value: &str) {
+        self.state().environment.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// What the workers share, by key.
+    pub fn shared_data(&self) -> BTreeMap<String, Vec<u8>> {
+        let state = self.state();
+        let text = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
+        state.shared_data.iter().map(|(key, (value, _))| (text(key), value.clone())).collect()
+    }
+
     /// The process with the other build, with what a test has set in this one; it goes on from there by itself.
     pub(super) fn follower(&self) -> Option<Self> {
         let state = Arc::clone(self.follower.as_ref()?);
@@ -156,6 +171,7 @@ impl State {
             clusters,
             deserted,
             refuses_properties,
+            environment,
             log: _,
             shared_data: _,
             last_version: _,
@@ -167,6 +183,7 @@ impl State {
         self.clusters.clone_from(clusters);
         self.deserted.clone_from(deserted);
         self.refuses_properties = *refuses_properties;
+        self.environment.clone_from(environment);
     }
 
     /// Reproducible bytes: a test that fails fails again.

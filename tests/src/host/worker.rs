@@ -17,6 +17,8 @@ pub(super) struct Worker {
     /// The root context that serves.
     root: i32,
     last_context: i32,
+    /// How often the module called the host for what passed last.
+    host_calls: u32,
 }
 
 /// A root context: one configuration.
@@ -29,7 +31,27 @@ pub struct Call {
     pub id: i32,
     pub cluster: String,
     pub headers: Headers,
+    pub body: Vec<u8>,
     pub timeout: Duration,
+}
+
+/// A request and its answer, until both are over.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    pub(super) request: Headers,
+    pub(super) trailers: Headers,
+    pub(super) refusal: Option<Refusal>,
+    pub(super) filter_state: BTreeMap<String, String>,
+    /// The request does not go on, and has no answer yet.
+    pub(super) paused: bool,
+    /// The status of the upstream's answer.
+    pub(super) response_status: Option<u16>,
+    /// The part of the answer that is going by.
+    pub(super) body: Option<Vec<u8>>,
+    /// The module has closed it.
+    pub(super) closed: bool,
+    cost: u64,
+    host_calls: u32,
 }
 
 /// What the host functions of a worker work on.
@@ -40,10 +62,12 @@ pub(super) struct Vm {
     pub(super) contexts: BTreeSet<i32>,
     pub(super) plugin_config: Vec<u8>,
     pub(super) tick_period: Option<Duration>,
-    pub(super) request: Headers,
-    pub(super) trailers: Headers,
-    pub(super) refusal: Option<Refusal>,
-    pub(super) filter_state: BTreeMap<String, String>,
+    /// Those that are not over.
+    pub(super) streams: BTreeMap<i32, Stream>,
+    /// The context that is being called.
+    called: i32,
+    /// The one that the module has turned to.
+    pub(super) effective: Option<i32>,
     pub(super) calls: VecDeque<Call>,
     pub(super) last_call: i32,
     pub(super) call_headers: Headers,
@@ -54,6 +78,14 @@ pub(super) struct Vm {
     pub(super) reenters: bool,
 }
 
+impl Vm {
+    /// The stream that the module's calls are about.
+    pub(super) fn stream(&mut self) -> Option<&mut Stream> {
+        let context = self.effective.unwrap_or(self.called);
+        self.streams.get_mut(&context)
+    }
+}
+
 impl Worker {
     pub(super) fn start(process: Process, config: &serde_json::Value) -> Result<Self, String> {
         let compiled = compiled(process.build);
@@ -62,10 +94,9 @@ impl Worker {
             contexts: BTreeSet::new(),
             plugin_config: Vec::new(),
             tick_period: None,
-            request: Headers::default(),
-            trailers: Headers::default(),
-            refusal: None,
-            filter_state: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            called: 0,
+            effective: None,
             calls: VecDeque::new(),
             last_call: 0,
             call_headers: Headers::default(),
@@ -79,8 +110,8 @@ impl Worker {
         let mut store = Store::new(&compiled.engine, vm);
         store.set_fuel(FUEL).expect("fuel is on");
         let instance = linker.instantiate(&mut store, &compiled.module).expect("a module that instantiates");
-        let mut worker = Self { store, instance, root: 0, last_context: 0 };
-        worker.enter::<(), ()>("_initialize", ());
+        let mut worker = Self { store, instance, root: 0, last_context: 0, host_calls: 0 };
+        worker.enter::<(), ()>(0, "_initialize", ());
         worker.configure(config)?;
         Ok(worker)
     }
@@ -126,9 +157,9 @@ impl Worker {
         let logged = self.store.data().process.log().len();
         self.store.data_mut().plugin_config = config.to_vec();
         let size = i32::try_from(config.len()).expect("a small configuration");
-        self.enter::<_, ()>("proxy_on_context_create", (root, 0));
-        let started = self.enter::<_, i32>("proxy_on_vm_start", (root, 0)) != 0;
-        let accepted = started && self.enter::<_, i32>("proxy_on_configure", (root, size)) != 0;
+        self.enter::<_, ()>(root, "proxy_on_context_create", (root, 0));
+        let started = self.enter::<_, i32>(root, "proxy_on_vm_start", (root, 0)) != 0;
+        let accepted = started && self.enter::<_, i32>(root, "proxy_on_configure", (root, size)) != 0;
         if accepted {
             return (root, Ok(()));
         }
@@ -139,40 +170,91 @@ impl Worker {
 
     /// Sends a request through the whole life of its context.
     pub(super) fn send(&mut self, request: &Request) -> Outcome {
+        let stream = self.begin_stream(request);
+        let outcome = self.outcome(stream).expect("the request waits");
+        self.end(stream);
+        outcome
+    }
+
+    /// Sends a request whose answer is still to come.
+    pub(super) fn begin_stream(&mut self, request: &Request) -> i32 {
         let context = self.next_context();
+        let stream = Stream {
+            request: request.headers.clone(),
+            trailers: request.trailers.clone(),
+            ..Stream::default()
+        };
         let vm = self.store.data_mut();
-        vm.request = request.headers.clone();
-        vm.trailers = request.trailers.clone();
-        vm.refusal = None;
-        vm.filter_state.clear();
+        let count = i32::try_from(stream.request.0.len()).expect("few headers");
+        vm.streams.insert(context, stream);
         vm.host_calls = 0;
-        let count = i32::try_from(vm.request.0.len()).expect("few headers");
-        self.enter::<_, ()>("proxy_on_context_create", (context, self.root));
-        let action = self.enter::<_, i32>("proxy_on_request_headers", (context, count, 1));
+        self.enter::<_, ()>(context, "proxy_on_context_create", (context, self.root));
+        let action = self.enter::<_, i32>(context, "proxy_on_request_headers", (context, count, 1));
         let cost = self.last_cost();
         let host_calls = self.store.data().host_calls;
-        let refused = self.store.data().refusal.is_some();
-        assert_eq!(action != 0, refused, "a request is stopped exactly when it is answered");
-        if !refused {
+        let stream = self.stream(context);
+        (stream.cost, stream.host_calls) = (cost, host_calls);
+        let refused = stream.refusal.is_some();
+        assert!(action != 0 || !refused, "a request that is answered is stopped");
+        stream.paused = action != 0 && !refused;
+        if action == 0 {
             self.send_trailers(context);
         }
-        self.end(context);
-        let vm = self.store.data_mut();
-        Outcome {
-            headers: std::mem::take(&mut vm.request),
-            trailers: if refused { Headers::default() } else { std::mem::take(&mut vm.trailers) },
-            refusal: vm.refusal.take(),
-            filter_state: std::mem::take(&mut vm.filter_state),
-            cost,
-            host_calls,
+        context
+    }
+
+    /// What has become of a request, unless it waits.
+    pub(super) fn outcome(&mut self, context: i32) -> Option<Outcome> {
+        let stream = self.stream(context);
+        let refused = stream.refusal.is_some();
+        if stream.paused && !refused {
+            return None;
         }
+        Some(Outcome {
+            headers: stream.request.clone(),
+            trailers: if refused { Headers::default() } else { stream.trailers.clone() },
+            refusal: stream.refusal.clone(),
+            filter_state: stream.filter_state.clone(),
+            cost: stream.cost,
+            host_calls: stream.host_calls,
+        })
+    }
+
+    /// Lets the upstream answer with this status.
+    pub(super) fn respond(&mut self, context: i32, status: u16) {
+        self.stream(context).response_status = Some(status);
+    }
+
+    /// Lets bytes of the upstream's answer go by; what the client gets of them.
+    pub(super) fn pass(&mut self, context: i32, bytes: &[u8], end: bool) -> Vec<u8> {
+        self.stream(context).body = Some(bytes.to_vec());
+        let size = i32::try_from(bytes.len()).expect("a small part");
+        self.store.data_mut().host_calls = 0;
+        let action = self.enter::<_, i32>(context, "proxy_on_response_body", (context, size, i32::from(end)));
+        assert_eq!(action, 0, "answers go on");
+        self.host_calls = self.store.data().host_calls;
+        self.stream(context).body.take().expect("what goes by")
+    }
+
+    /// Whether a stream has not been closed by the module.
+    pub(super) fn is_open(&self, context: i32) -> bool {
+        self.store.data().contexts.contains(&context)
+    }
+
+    /// How often the module called the host for what passed last.
+    pub(super) fn host_calls(&self) -> u32 {
+        self.host_calls
+    }
+
+    fn stream(&mut self, context: i32) -> &mut Stream {
+        self.store.data_mut().streams.get_mut(&context).expect("a stream that is not over")
     }
 
     /// The module hears of trailers only where there are some.
     fn send_trailers(&mut self, context: i32) {
-        let count = i32::try_from(self.store.data().trailers.0.len()).expect("few trailers");
+        let count = i32::try_from(self.stream(context).trailers.0.len()).expect("few trailers");
         if count > 0 {
-            let action = self.enter::<_, i32>("proxy_on_request_trailers", (context, count));
+            let action = self.enter::<_, i32>(context, "proxy_on_request_trailers", (context, count));
             assert_eq!(action, 0, "trailers go on");
         }
     }
@@ -180,7 +262,7 @@ impl Worker {
     /// Sends a request to a root context that was created and never configured.
     pub(super) fn send_unconfigured(&mut self, request: &Request) -> Outcome {
         let root = self.next_context();
-        self.enter::<_, ()>("proxy_on_context_create", (root, 0));
+        self.enter::<_, ()>(root, "proxy_on_context_create", (root, 0));
         let configured = std::mem::replace(&mut self.root, root);
         let outcome = self.send(request);
         self.root = configured;
@@ -190,7 +272,7 @@ impl Worker {
     /// Lets the timer fire, if the module has set one.
     pub(super) fn tick(&mut self) {
         if self.store.data().tick_period.is_some() {
-            self.enter::<_, ()>("proxy_on_tick", self.root);
+            self.enter::<_, ()>(self.root, "proxy_on_tick", self.root);
         }
     }
 
@@ -227,7 +309,7 @@ impl Worker {
         vm.call_headers = headers;
         vm.call_body = body;
         let [headers, body] = counts;
-        self.enter::<_, ()>("proxy_on_http_call_response", (self.root, call.id, headers, body, 0));
+        self.enter::<_, ()>(self.root, "proxy_on_http_call_response", (self.root, call.id, headers, body, 0));
     }
 
     /// The module's memory, in bytes.
@@ -242,11 +324,17 @@ impl Worker {
         self.last_context
     }
 
-    /// Lets go of a context. The module hears of it if it wants to.
-    fn end(&mut self, context: i32) {
+    /// Lets go of a context, and of what is known of it.
+    pub(super) fn end(&mut self, context: i32) {
+        self.end_context(context);
+        self.store.data_mut().streams.remove(&context);
+    }
+
+    /// The module hears of it if it wants to.
+    fn end_context(&mut self, context: i32) {
         let begun = self.store.data().contexts.contains(&context);
         if begun && self.instance.get_func(&mut self.store, "proxy_on_delete").is_some() {
-            self.enter::<_, ()>("proxy_on_delete", context);
+            self.enter::<_, ()>(context, "proxy_on_delete", context);
         }
         self.store.data_mut().contexts.remove(&context);
     }
@@ -256,16 +344,27 @@ impl Worker {
         (self.store.data().tick_period, &self.store.data().calls)
     }
 
-    fn enter<P: WasmParams, R: WasmResults>(&mut self, export: &str, params: P) -> R {
+    fn enter<P: WasmParams, R: WasmResults>(&mut self, context: i32, export: &str, params: P) -> R {
+        let vm = self.store.data_mut();
+        (vm.called, vm.effective) = (context, None);
         self.store.set_fuel(FUEL).expect("fuel is on");
         let function: TypedFunc<P, R> =
             self.instance.get_typed_func(&mut self.store, export).expect("an export of the ABI");
-        function.call(&mut self.store, params).unwrap_or_else(|trap| {
+        let result = function.call(&mut self.store, params).unwrap_or_else(|trap| {
             let log = self.store.data().process.log();
             panic!(
                 "{export} trapped: {trap:?}\nlast lines of the log: {:#?}",
                 log.iter().rev().take(5).collect::<Vec<_>>()
             )
-        })
+        });
+        // As in Envoy, a stream that is closed ends when the module has returned.
+        let closed = self.store.data().streams.iter().filter(|(_, stream)| stream.closed);
+        for context in closed.map(|(context, _)| *context).collect::<Vec<_>>() {
+            self.stream(context).closed = false;
+            let fuel = self.store.get_fuel().expect("fuel is on");
+            self.end_context(context);
+            self.store.set_fuel(fuel).expect("fuel is on");
+        }
+        result
     }
 }

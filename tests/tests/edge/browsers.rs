@@ -38,7 +38,7 @@ async fn a_preflight_is_answered_ahead_of_the_rules() {
 async fn a_page_sees_why_it_was_refused() {
     let (stack, _folder) = platform().await;
     for (path, status, reason) in [
-        ("/api/positions", 401, "missing_token"),
+        ("/api/positions", 401, "missing_credential"),
         ("/nowhere", 404, "no_rule"),
         ("/.well-known/nothing", 404, "no_route"),
         ("/api/../alerts", 400, "ambiguous_path"),

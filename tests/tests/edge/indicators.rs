@@ -45,7 +45,7 @@ async fn the_backends_socket_opens_for_a_token_in_each_of_its_places() {
         let offered = headers.starts_with("sec-websocket-protocol");
         assert_eq!(stream.contains("sec-websocket-protocol: bearer\r\n"), offered, "{stream}");
     }
-    let refused = open(edge, "/api/ws/indicators", "", "missing_token").await;
+    let refused = open(edge, "/api/ws/indicators", "", "missing_credential").await;
     assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
     stack.stop().await.unwrap();
 }
@@ -56,9 +56,9 @@ async fn beside_the_socket_a_token_in_the_query_is_none() {
     let (edge, token) = (stack.ports.edge, token(&stack, "ada@example.com").await);
     let path = format!("/api/ws/indicators?token={token}");
     let plain = raw::request(edge, b"GET", path.as_bytes(), &[]).await;
-    assert!(plain.status == 401 && plain.text.contains("missing_token"), "{}", plain.text);
+    assert!(plain.status == 401 && plain.text.contains("missing_credential"), "{}", plain.text);
     let other = format!("GET /api/ws/other?token={token} HTTP/1.1\r\nhost: edge\r\n{HANDSHAKE}\r\n");
     let other = raw::send(edge, other.as_bytes()).await;
-    assert!(other.status == 401 && other.text.contains("missing_token"), "{}", other.text);
+    assert!(other.status == 401 && other.text.contains("missing_credential"), "{}", other.text);
     stack.stop().await.unwrap();
 }

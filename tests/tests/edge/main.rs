@@ -12,6 +12,7 @@ mod hostile;
 mod indicators;
 mod issuer_routes;
 mod launcher;
+mod live;
 mod observed;
 mod raw;
 mod rbac;

@@ -11,8 +11,8 @@ async fn a_refusal_shows_in_prometheus_and_in_the_access_log() {
     let refused = raw::request(stack.ports.edge, b"GET", b"/api/positions?token=a.b.c", &[]).await;
     assert_eq!(refused.status, 401, "{}", refused.text);
 
-    let sample = r#"countersign_requests{outcome="denied",reason="missing_token"} 1"#;
-    let line = r#""refused":"missing_token""#;
+    let sample = r#"countersign_requests{outcome="denied",reason="missing_credential"} 1"#;
+    let line = r#""refused":"missing_credential""#;
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
     loop {
         let url = stack.admin_url("/stats/prometheus?filter=countersign_requests");
@@ -67,10 +67,10 @@ async fn every_request_is_logged_with_its_rule_and_a_refusal_with_its_reason_in_
     }
     raw::request(stack.ports.edge, b"GET", b"/alerts/refused", &[]).await;
     let entry = logged(&stack, "/alerts/refused").await;
-    assert_eq!(entry["details"], "countersign_denied{missing_token}", "{entry}");
+    assert_eq!(entry["details"], "countersign_denied{missing_credential}", "{entry}");
     assert_eq!(
         (&entry["rule"], &entry["refused"]),
-        (&"alerts-read".into(), &"missing_token".into()),
+        (&"alerts-read".into(), &"missing_credential".into()),
         "{entry}"
     );
     stack.stop().await.unwrap();

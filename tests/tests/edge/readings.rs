@@ -66,7 +66,7 @@ async fn only_what_envoy_takes_for_grpc_is_answered_in_grpc() {
     for content_type in ["application/grpc;charset=utf-8", "application/grpc-web", "application/grpcx"] {
         let answer = call(content_type).await;
         assert!(
-            answer.status == 401 && answer.text.contains("missing_token"),
+            answer.status == 401 && answer.text.contains("missing_credential"),
             "{content_type}: {}",
             answer.text
         );

@@ -10,6 +10,8 @@ mod guide;
 mod hostile;
 #[path = "indicators.rs"]
 mod indicators;
+#[path = "live.rs"]
+mod live;
 #[path = "observed.rs"]
 mod observed;
 #[path = "rbac.rs"]

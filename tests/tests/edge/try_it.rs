@@ -41,7 +41,7 @@ async fn paste(block: &str, unset: &[&str], set: &[(&str, &str)]) {
         "\"access_token\"",
         "",
         "\"positions\"",
-        "Missing authentication token",
+        "Authentication required",
         "\"symbol\":\"AAPL\"",
         "\"type\":\"quote\"",
     ];

@@ -25,7 +25,7 @@ fn a_refused_configuration_is_named_with_its_path() {
         (with("/rules/1/credentials/1", json!("query")), "rules[1].credentials[1]: "),
         (with("/rules/4/allow", json!("nobody")), "rules[4].allow: "),
         (with("/keys/inline/keys/0/x", json!("AA")), "keys.inline: "),
-        (with("/revocations", json!({})), "revocations: "),
+        (with("/revocations", json!({})), "revocations.cluster: "),
         (json!({}), "issuer: is missing"),
         (json!([]), ".: must be an object"),
     ] {

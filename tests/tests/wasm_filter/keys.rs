@@ -103,14 +103,71 @@ fn a_worker_that_dies_while_fetching_does_not_stop_the_others() {
 #[test]
 fn an_unknown_key_id_brings_the_new_key_early() {
     let process = Process::new();
-    let mut workers = workers(&process, 2);
+    let mut workers = [(); 2].map(|()| process.worker(&remote_config()).unwrap());
     let (old, new) = (issuer(), Issuer::new("k2", 2));
     pass(&process, &mut workers, 10 * SECOND, &jwks([&old]));
-    assert_eq!(send(&mut workers[1], &new.ada()), "unknown_key");
+    // Nobody is refused: they wait for it, in the worker that asks and in the other.
+    let streams = workers.each_mut().map(|edge| {
+        [
+            edge.begin(&Request::get("/api/x").bearer(new.ada())),
+            edge.begin(&Request::websocket(format!("/ws/q?token={}", new.ada()))),
+        ]
+    });
+    for (edge, streams) in workers.iter_mut().zip(streams) {
+        assert!(streams.into_iter().all(|stream| edge.outcome(stream).is_none()));
+    }
     assert_eq!(pass(&process, &mut workers, SECOND, &jwks([&old, &new])), 1);
+    for (edge, [request, socket]) in workers.iter_mut().zip(streams) {
+        assert_eq!(edge.outcome(request).unwrap().upstream().get("x-user-id"), Some("u-ada"));
+        assert!(edge.outcome(request).unwrap().upstream().get("authorization").is_some());
+        assert_eq!(edge.outcome(socket).unwrap().upstream().get(":path"), Some("/ws/q"));
+        edge.end(request);
+        edge.end(socket);
+    }
     for worker in &mut workers {
         assert_eq!(send(worker, &new.ada()), "forwarded");
         assert_eq!(send(worker, &old.ada()), "forwarded");
+    }
+}
+
+#[test]
+fn who_waits_for_a_key_that_does_not_come_is_refused() {
+    let process = Process::new();
+    let mut edge = process.worker(&remote_config()).unwrap();
+    edge.tick();
+    let first = edge.begin(&Request::get("/api/x").bearer(issuer().ada()));
+    assert!(edge.outcome(first).is_none(), "the first set is on its way");
+    edge.fail_call();
+    assert_eq!(edge.outcome(first).unwrap().reason(), "unavailable");
+    assert_eq!(send(&mut edge, &issuer().ada()), "unavailable", "nobody asks now");
+    process.advance(10 * SECOND);
+    edge.tick();
+    edge.answer(200, jwks([&issuer()]).to_string());
+    process.advance(10 * SECOND);
+    edge.tick();
+    let unknown = edge.begin(&Request::get("/api/x").bearer(Issuer::new("k9", 9).ada()));
+    edge.tick();
+    assert!(edge.outcome(unknown).is_none());
+    edge.answer(200, jwks([&issuer()]).to_string());
+    assert_eq!(edge.outcome(unknown).unwrap().reason(), "unknown_key");
+    edge.end(first);
+    edge.end(unknown);
+}
+
+#[test]
+fn tokens_that_name_unknown_keys_leave_places_for_others_that_wait() {
+    let process = Process::new();
+    let mut edge = process.worker(&remote_config()).unwrap();
+    edge.tick();
+    let waiting: Vec<_> =
+        (0..256).map(|_| edge.begin(&Request::get("/api/x").bearer(issuer().ada()))).collect();
+    assert_eq!(send(&mut edge, &issuer().ada()), "unavailable");
+    edge.tick();
+    assert_eq!(send(&mut edge, &issuer().ada()), "unavailable");
+    edge.answer(200, jwks([&issuer()]).to_string());
+    for stream in waiting {
+        assert_eq!(edge.outcome(stream).unwrap().reason(), "forwarded");
+        edge.end(stream);
     }
 }
 
@@ -122,12 +179,19 @@ fn a_flood_of_unknown_key_ids_is_no_flood_of_fetches() {
     pass(&process, &mut workers, 10 * SECOND, &set);
     let mut fetches = 0;
     for second in 0..30_u8 {
-        for worker in &mut workers {
+        let mut waiting = Vec::new();
+        for (at, worker) in workers.iter_mut().enumerate() {
             for n in 0..5 {
-                assert_eq!(send(worker, &Issuer::new(&format!("x{second}-{n}"), 7).ada()), "unknown_key");
+                let unknown = Issuer::new(&format!("x{second}-{n}"), 7).ada();
+                let stream = worker.begin(&Request::get("/api/x").bearer(unknown));
+                waiting.push((at, stream));
             }
         }
         fetches += pass(&process, &mut workers, SECOND, &set);
+        for (at, stream) in waiting {
+            assert_eq!(workers[at].outcome(stream).unwrap().reason(), "unknown_key");
+            workers[at].end(stream);
+        }
     }
     assert!((4..=7).contains(&fetches), "{fetches} fetches in 30 s of unknown keys");
 }

@@ -1,5 +1,6 @@
 //! The shipped module, through the host's front door: what a request, a configuration and a key set do.
 
+mod api_keys;
 mod builds;
 mod cache;
 mod config;
@@ -7,13 +8,17 @@ mod credentials;
 mod fuzz;
 mod growth;
 mod identity;
+mod key_callers;
 mod keys;
 mod metrics;
 mod module;
+mod observed;
 mod requests;
+mod revocations;
 mod rules;
 mod signatures;
 mod sources;
+mod streams;
 
 #[path = "../../../shared/tests/corpus/mod.rs"]
 mod corpus;

@@ -19,6 +19,7 @@ fn the_module_has_the_callbacks_that_it_needs_and_no_others() {
         "proxy_on_http_call_response",
         "proxy_on_request_headers",
         "proxy_on_request_trailers",
+        "proxy_on_response_body",
     ]
     .map(str::to_owned)
     .into();

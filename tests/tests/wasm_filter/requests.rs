@@ -95,8 +95,11 @@ fn check(outcome: &Outcome, reject: Reject) {
 fn every_refusal_says_why() {
     let mut edge = edge();
     let mut seen = BTreeSet::from([
-        // The session feed comes with a later version; keys that are missing have a test of their own.
+        // These have tests of their own: revocations, streams, api_keys, and keys that are missing.
         Reject::Revoked.reason(),
+        Reject::OriginNotAllowed.reason(),
+        Reject::MissingCredential.reason(),
+        Reject::ApiKeyRefused.reason(),
         Reject::Unavailable.reason(),
     ]);
     for (reject, request) in refusals() {

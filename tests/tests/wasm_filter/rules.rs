@@ -305,13 +305,18 @@ fn what_one_rule_asks_costs_others_no_call_to_the_host() {
          "allow": {"amr": "otp", "max_age": "1m"}, "forward_token": true}
     ));
     let calls = |config: &Value| {
-        let mut edge = worker(config);
+        let mut edge = super::revocations::process().worker(config).unwrap();
         edge.tick();
         let request = Request::get("/api/positions").bearer(issuer().ada());
         edge.send(&request).upstream();
         edge.send(&request).host_calls
     };
-    assert_eq!(calls(&config), calls(&edge_config()));
+    let plain = calls(&edge_config());
+    assert_eq!(calls(&config), plain);
+    // Nor does what the issuer is asked for others.
+    config["revocations"] = json!({"cluster": "issuer-internal", "path": "/revocations"});
+    config["api_keys"] = json!({"cluster": "issuer-internal", "path": "/exchange"});
+    assert_eq!(calls(&config), plain);
 }
 
 const RULE: &str = "countersign_rule_requests.outcome";

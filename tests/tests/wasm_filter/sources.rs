@@ -1,6 +1,6 @@
 //! Where keys come from: the configuration, a cluster, or what another configuration has fetched from it.
 
-use countersign_tests::host::{Issuer, Process, jwks};
+use countersign_tests::host::{Issuer, Process, Request, jwks};
 use serde_json::json;
 
 use super::keys::{FAILED, SECOND, remote_config, send};
@@ -39,9 +39,11 @@ fn a_new_configuration_does_not_take_a_set_that_nobody_has_kept_up() {
     edge.configure(&remote_config()).unwrap();
     assert_eq!(send(&mut edge, &issuer().ada()), "unavailable");
     edge.tick();
-    assert_eq!(send(&mut edge, &issuer().ada()), "unavailable", "nor later");
+    let stream = edge.begin(&Request::get("/api/x").bearer(issuer().ada()));
+    assert!(edge.outcome(stream).is_none(), "nor later: it waits for a newer one");
     edge.answer(200, jwks([&issuer()]).to_string());
-    assert_eq!(send(&mut edge, &issuer().ada()), "forwarded");
+    assert_eq!(edge.outcome(stream).unwrap().reason(), "forwarded");
+    edge.end(stream);
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! What the host does for us, by the SDK.
 //!
-//! Five are called without it. It stops the VM at what a host may well say: a header name that is not UTF-8, a map that
-//! is not there (the headers of a call that failed), filter state that is refused. And it cannot
+//! Nine are called without it. It stops the VM at what a host may well say: a header name that is not UTF-8, a map that
+//! is not there (the headers of a call that failed), filter state that is refused, a stream that has ended. And it cannot
 //! say the details of an answer, nor a status for gRPC beside one for HTTP.
 
 use std::ptr;
 use std::time::{Duration, SystemTime};
 
 use proxy_wasm::hostcalls;
-use proxy_wasm::types::Status as SdkStatus;
 pub use proxy_wasm::types::{BufferType as Buffer, LogLevel as Level, MapType as Map, MetricType as Metric};
+use proxy_wasm::types::{Status as SdkStatus, StreamType};
 
 use super::Received;
 use crate::pairs;
@@ -17,6 +17,21 @@ use crate::status::{Status, check};
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
+    fn proxy_set_buffer_bytes(
+        buffer: Buffer,
+        start: usize,
+        size: usize,
+        bytes: *const u8,
+        bytes_size: usize,
+    ) -> u32;
+    safe fn proxy_continue_stream(stream: StreamType) -> u32;
+    safe fn proxy_close_stream(stream: StreamType) -> u32;
+    fn proxy_get_property(
+        path: *const u8,
+        path_size: usize,
+        value: &mut *mut u8,
+        value_size: &mut usize,
+    ) -> u32;
     fn proxy_get_header_map_pairs(map: Map, pairs: &mut *mut u8, size: &mut usize) -> u32;
     fn proxy_get_header_map_value(
         map: Map,
@@ -64,11 +79,41 @@ pub fn is_alive(context: u32, asking: u32) -> bool {
     !gone
 }
 
-/// Up to `most` bytes from the beginning of a buffer.
-pub fn buffer(buffer: Buffer, most: usize) -> Result<Received, Status> {
+/// Makes what follows be about another context than the one that is being called, until this is called for that one.
+///
+/// # Errors
+/// [`Status::BAD_ARGUMENT`] if there is no such context: then what follows is about the one that is being called.
+pub fn turn_to(context: u32) -> Result<(), Status> {
+    hostcalls::set_effective_context(context).map_err(told)
+}
+
+/// Up to `most` bytes of a buffer, from `start` on.
+pub fn buffer(buffer: Buffer, start: usize, most: usize) -> Result<Received, Status> {
     // The SDK has one answer for an empty buffer and for none.
-    let bytes = hostcalls::get_buffer(buffer, 0, most).map_err(told)?;
+    let bytes = hostcalls::get_buffer(buffer, start, most).map_err(told)?;
     Ok(Received(bytes.unwrap_or_default()))
+}
+
+/// Puts `bytes` in the place of a buffer's first `size`, which are all that it has.
+pub fn set_buffer(buffer: Buffer, size: usize, bytes: &[u8]) -> Result<(), Status> {
+    // SAFETY: as above.
+    check(unsafe { proxy_set_buffer_bytes(buffer, 0, size, bytes.as_ptr(), bytes.len()) })
+}
+
+/// Lets a request that was stopped go on.
+pub fn continue_request() -> Result<(), Status> {
+    check(proxy_continue_stream(StreamType::HttpRequest))
+}
+
+/// Ends a stream, both ways.
+pub fn close_stream() -> Result<(), Status> {
+    check(proxy_close_stream(StreamType::HttpRequest))
+}
+
+/// What the host knows of a stream or of itself. The parts of `path` are separated by zero bytes.
+pub fn property(path: &str) -> Result<Option<Received>, Status> {
+    // SAFETY: as above.
+    found(answer(|value, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), value, size) }))
 }
 
 /// All headers of a map, for [`pairs::read`].
@@ -83,10 +128,7 @@ pub fn header(map: Map, name: &str) -> Result<Option<Received>, Status> {
     let value = answer(|value, size| unsafe {
         proxy_get_header_map_value(map, name.as_ptr(), name.len(), value, size)
     });
-    match value {
-        Err(Status::NOT_FOUND) => Ok(None),
-        value => value.map(Some),
-    }
+    found(value)
 }
 
 pub fn add_header(map: Map, name: &str, value: &[u8]) -> Result<(), Status> {
@@ -135,9 +177,14 @@ pub fn respond(
     })
 }
 
-/// Calls a cluster, without a body. The number that is returned comes back with the answer.
-pub fn http_call(cluster: &str, headers: &[(&str, &str)], timeout: Duration) -> Result<u32, Status> {
-    hostcalls::dispatch_http_call(cluster, headers.to_vec(), None, Vec::new(), timeout).map_err(told)
+/// Calls a cluster. The number that is returned comes back with the answer, which is for the context that is being called.
+pub fn http_call(
+    cluster: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    timeout: Duration,
+) -> Result<u32, Status> {
+    hostcalls::dispatch_http_call(cluster, headers.to_vec(), Some(body), Vec::new(), timeout).map_err(told)
 }
 
 /// A value that all VMs of one `vm_id` share, and its version.
@@ -177,6 +224,13 @@ fn answer(call: impl FnOnce(&mut *mut u8, &mut usize) -> u32) -> Result<Received
     // SAFETY: the host writes where the SDK's `proxy_on_memory_allocate` told it to, a block of exactly this size
     // from our allocator, and hands it over.
     Ok(Received(unsafe { Vec::from_raw_parts(bytes, size, size) }))
+}
+
+fn found<T>(answer: Result<T, Status>) -> Result<Option<T>, Status> {
+    match answer {
+        Err(Status::NOT_FOUND) => Ok(None),
+        answer => answer.map(Some),
+    }
 }
 
 fn told(status: SdkStatus) -> Status {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
-use countersign_filter::config::Config;
+use countersign_filter::config::{Config, SERVICE_TOKEN, WhenStale};
 use countersign_filter::credential::Accepted;
 use countersign_filter::policy::reach::{self, Example};
 use countersign_filter::policy::{Access, Matcher, Mode, Names, Rule};
@@ -43,6 +43,10 @@ struct Report {
 struct Configuration {
     /// Where it stands in the file; empty for the file itself.
     place: String,
+    /// Where it is asked which sessions have ended, for people.
+    revocations: Option<String>,
+    /// Where API keys are exchanged, for people.
+    api_keys: Option<String>,
     rules: Vec<Row>,
     requests: Vec<Answer>,
 }
@@ -126,17 +130,31 @@ impl Report {
         }));
         let answers = arguments.request.iter().map(|request| answer(&config, request, arguments.websocket));
         let requests = answers.collect::<anyhow::Result<_>>()?;
-        self.configurations.push(Configuration { place, rules: rows, requests });
+        self.configurations.push(Configuration {
+            place,
+            revocations: revocations(&config),
+            api_keys: api_keys(&config),
+            rules: rows,
+            requests,
+        });
         Ok(())
     }
 
     fn print(&self, file: &Path) {
-        for Configuration { place, rules, requests } in &self.configurations {
+        for Configuration { place, revocations, api_keys, rules, requests } in &self.configurations {
             say(format_args!(
                 "{}: {}",
                 file.display(),
                 if place.is_empty() { "the filter's own JSON" } else { place }
             ));
+            for (field, wanted) in [("revocations", revocations), ("api_keys", api_keys)] {
+                if let Some(wanted) = wanted {
+                    say(format_args!("{field}: {wanted}"));
+                }
+            }
+            if revocations.is_some() || api_keys.is_some() {
+                say(format_args!("These need {SERVICE_TOKEN} in the environment of the VM."));
+            }
             say(table(rules));
             for Answer { request, position, rule, reason } in requests {
                 match (position, rule) {
@@ -181,9 +199,27 @@ fn answer(config: &Config, request: &str, websocket: bool) -> anyhow::Result<Ans
     })
 }
 
+fn revocations(config: &Config) -> Option<String> {
+    let feed = config.revocations.as_ref()?;
+    let when_stale = match feed.when_stale {
+        WhenStale::Allow => "let through",
+        WhenStale::Refuse => "refused",
+    };
+    Some(format!(
+        "{}; after {} s without news, tokens are {when_stale}",
+        feed.service,
+        feed.max_staleness.as_secs()
+    ))
+}
+
+fn api_keys(config: &Config) -> Option<String> {
+    let exchange = config.api_keys.as_ref()?;
+    Some(format!("{}; each key once in {} s", exchange.service, exchange.cache))
+}
+
 impl Row {
     fn of(rule: &Rule, rules: &[Rule]) -> Self {
-        let Rule { name, position, matcher, accepted, access, forward_token, mode } = rule;
+        let Rule { name, position, matcher, accepted, access, forward_token, origins, mode } = rule;
         let hosts: Vec<_> = matcher.hosts.iter().map(ToString::to_string).collect();
         let mut credentials = credentials(accepted);
         if *forward_token {
@@ -196,7 +232,7 @@ impl Row {
             path: path(matcher),
             methods: methods(matcher),
             credentials,
-            allow: allow(access),
+            allow: allow(access, origins.as_deref().unwrap_or_default()),
             mode: match mode {
                 Mode::Enforce => "enforce",
                 Mode::Observe => "observe",
@@ -238,15 +274,16 @@ fn methods(matcher: &Matcher) -> String {
 }
 
 fn credentials(accepted: &Accepted) -> String {
-    let Accepted { bearer, query, subprotocol } = accepted;
+    let Accepted { bearer, query, subprotocol, api_key } = accepted;
     let mut kinds = Vec::new();
     kinds.extend(bearer.then(|| "bearer".to_owned()));
     kinds.extend(query.iter().map(|name| format!("query:{name}")));
     kinds.extend(subprotocol.then(|| "subprotocol".to_owned()));
+    kinds.extend(api_key.then(|| "api_key".to_owned()));
     if kinds.is_empty() { "none".to_owned() } else { kinds.join(", ") }
 }
 
-fn allow(access: &Access) -> String {
+fn allow(access: &Access, origins: &[Box<str>]) -> String {
     let Access::Caller(demands) = access else { return "anyone".to_owned() };
     let listed = |kind: &str, names: &Names| {
         let (names, word) = match names {
@@ -260,7 +297,11 @@ fn allow(access: &Access) -> String {
     all.extend(demands.roles.as_ref().map(|names| listed("role", names)));
     all.extend((!demands.methods.is_empty()).then(|| format!("amr {}", demands.methods.join(" or "))));
     all.extend(demands.max_age.map(|seconds| format!("login within {seconds} s")));
-    if all.is_empty() { "authenticated".to_owned() } else { all.join("; ") }
+    if all.is_empty() {
+        all.push("authenticated".to_owned());
+    }
+    all.extend((!origins.is_empty()).then(|| format!("pages of {}", origins.join(" or "))));
+    all.join("; ")
 }
 
 fn shown(Example { method, path, host, websocket }: &Example) -> String {

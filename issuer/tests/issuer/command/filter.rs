@@ -114,6 +114,35 @@ fn every_error_is_told_with_its_path_and_where_it_stands_in_the_file() {
 }
 
 #[test]
+fn what_is_asked_of_the_issuer_and_which_keys_and_pages_are_let_in_is_shown() {
+    let mut document = config(json!([
+        {"name": "stream", "match": {"path": "/ws", "upgrade": "websocket"}, "credentials": ["subprotocol", "api_key"],
+         "allow": "authenticated", "origins": ["https://a.example", "https://b.example"]},
+    ]));
+    document["revocations"] = json!({"cluster": "internal", "path": "/revocations", "when_stale": "refuse"});
+    document["api_keys"] = json!({"cluster": "internal", "path": "/exchange"});
+    let folder = folder();
+    let ran = check(&folder, &document.to_string(), &[]);
+    assert_eq!(ran.code, 0, "{}", ran.out);
+    for line in [
+        "revocations: internal/revocations; after 300 s without news, tokens are refused\n",
+        "api_keys: internal/exchange; each key once in 60 s\n",
+        "These need COUNTERSIGN_SERVICE_TOKEN in the environment of the VM.\n",
+        "  subprotocol, api_key  authenticated; pages of https://a.example or https://b.example  enforce\n",
+    ] {
+        assert!(ran.out.contains(line), "{line}: {}", ran.out);
+    }
+    let keyless = config(json!([
+        {"name": "keys", "match": {"path": "/"}, "allow": "authenticated", "credentials": ["bearer", "api_key"]},
+        {"name": "page", "match": {"path": "/"}, "allow": "authenticated", "origins": ["https://a.example"]},
+    ]));
+    let ran = check(&folder, &keyless.to_string(), &[]);
+    assert_eq!(ran.code, 1, "{}", ran.out);
+    assert!(ran.out.contains("error: rules[0].credentials[1]: needs the field \"api_keys\""), "{}", ran.out);
+    assert!(ran.out.contains("error: rules[1].origins: needs match.upgrade \"websocket\""), "{}", ran.out);
+}
+
+#[test]
 fn programs_get_json() {
     let document = config(json!([
         {"name": "one", "match": {"path": "/a/{id}", "host": "a.example"}, "allow": {"role": "admin", "amr": "otp"},
@@ -133,6 +162,7 @@ fn programs_get_json() {
     let answer = json!([{"request": "GET /a/7 a.example", "position": 0, "rule": "one", "reason": null}]);
     assert_eq!(report["configurations"][0]["requests"], answer);
     assert_eq!(report["findings"], json!([]));
+    assert_eq!(report["configurations"][0]["api_keys"], Value::Null);
     let broken: Value = serde_json::from_str(&check(&folder, "{}", &["--json"]).out).unwrap();
     assert_eq!(broken["findings"][0]["path"], "issuer");
 }
