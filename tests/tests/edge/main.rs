@@ -10,6 +10,7 @@ mod hostile;
 mod issuer_routes;
 mod launcher;
 mod observed;
+mod openapi;
 mod raw;
 mod readings;
 mod sdk;
