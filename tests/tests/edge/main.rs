@@ -14,6 +14,7 @@ mod issuer_routes;
 mod launcher;
 mod live;
 mod observed;
+mod openapi;
 mod raw;
 mod rbac;
 mod readings;
