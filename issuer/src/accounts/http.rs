@@ -41,13 +41,13 @@ where
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = Register)]
 struct RegisterBody {
-    #[schema(required)]
+    #[schema(required, example = "grace@example.com")]
     #[serde(default)]
     email: String,
-    #[schema(required, value_type = String)]
+    #[schema(required, value_type = String, example = "a calm orange lighthouse")]
     #[serde(default)]
     password: Password,
-    #[schema(required)]
+    #[schema(required, example = "Grace")]
     #[serde(default)]
     name: String,
     /// Empty means not given.

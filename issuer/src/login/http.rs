@@ -28,10 +28,10 @@ where
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = Login)]
 struct LoginBody {
-    #[schema(required)]
+    #[schema(required, example = "ada@example.com")]
     #[serde(default)]
     email: String,
-    #[schema(required, value_type = String)]
+    #[schema(required, value_type = String, example = "a calm orange lighthouse")]
     #[serde(default)]
     password: Password,
     /// Let the refresh cookie outlive the browser's session.

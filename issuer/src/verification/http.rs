@@ -84,7 +84,8 @@ struct VerifyBody {
 #[utoipa::path(post, path = "/v1/auth/email/verify", tag = "verification",
     request_body(content((VerifyBody = "application/json"), (VerifyBody = "application/x-www-form-urlencoded"))),
     responses(
-        (status = 204, description = "Verified; a page (200) for who sent a form"),
+        (status = 204, description = "Verified"),
+        (status = 200, body = String, content_type = "text/html", description = "The same, for who sent a form"),
         (status = 400, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
          description = "`email_token_invalid`: never given out, used, replaced by a newer one, or too old"),
         (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
@@ -112,7 +113,7 @@ async fn verify_email(
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = ResendEmail)]
 struct ResendBody {
-    #[schema(required)]
+    #[schema(required, example = "ada@example.com")]
     #[serde(default)]
     email: String,
 }

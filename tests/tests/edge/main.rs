@@ -13,6 +13,7 @@ mod indicators;
 mod issuer_routes;
 mod launcher;
 mod observed;
+mod openapi;
 mod raw;
 mod rbac;
 mod readings;

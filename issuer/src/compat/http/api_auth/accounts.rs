@@ -22,10 +22,10 @@ use crate::web::{Check, Client, JsonBody, Page, Parameters, Problem, Reason};
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = ApiAuthRegister)]
 pub(super) struct RegisterBody {
-    #[schema(required)]
+    #[schema(required, example = "grace@example.com")]
     #[serde(default)]
     email: String,
-    #[schema(required, value_type = String)]
+    #[schema(required, value_type = String, example = "a calm orange lighthouse")]
     #[serde(default)]
     password: Password,
     /// Without one, what the address has before its `@`.
@@ -39,10 +39,10 @@ pub(super) struct RegisterBody {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = ApiAuthLogin)]
 pub(super) struct LoginBody {
-    #[schema(required)]
+    #[schema(required, example = "ada@example.com")]
     #[serde(default)]
     email: String,
-    #[schema(required, value_type = String)]
+    #[schema(required, value_type = String, example = "a calm orange lighthouse")]
     #[serde(default)]
     password: Password,
     /// Ask for the refresh token, which is in the cookie, in the body, too.
@@ -132,6 +132,8 @@ fn local_part(email: &str) -> String {
          description = "`invalid_credentials`: no such account, or not its password"),
         (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
          description = "The account cannot log in here; `reason` says why"),
+        (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+         description = "`rate_limited`: too many failures; `Retry-After` tells the seconds to wait"),
     ),
 )]
 pub(super) async fn login(
