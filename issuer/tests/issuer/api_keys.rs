@@ -237,6 +237,8 @@ async fn a_revoked_key_is_over_here_and_in_the_feed() {
         revoke(&app, &bob, id).await.refused(404, "not_found");
     }
     edge.exchanged(&key).await;
+    // Events are in the order of time.
+    app.pass(1);
     revoke(&app, &ada, &id.to_uppercase()).await.expect(StatusCode::NO_CONTENT);
     revoke(&app, &ada, &id).await.refused(404, "not_found");
     edge.exchange(&key).await.refused(401, "api_key_invalid");
