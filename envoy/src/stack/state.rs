@@ -186,11 +186,11 @@ impl State {
         }
         if !self.admin_password().exists() {
             operate(&["migrate"], "")?;
-            self.create_admin(&operate)?;
+            self.create_admin(operate)?;
         }
         if !self.service_token().exists() {
             operate(&["migrate"], "")?;
-            self.add_service(&operate)?;
+            self.add_service(operate)?;
         }
         Ok(())
     }
