@@ -200,7 +200,7 @@ test('a session that was ended elsewhere ends in being logged out, after one ref
   assert.deepEqual(page.takeSent(), ['GET /api/positions 401', 'POST /v1/auth/refresh 400']);
   isOut(auth);
   // The page goes on without a token, and what it asks is refused once more and not again and again.
-  await refused(auth.api.get('/api/positions'), 401, 'missing_token');
+  await refused(auth.api.get('/api/positions'), 401, 'missing_credential');
   assert.deepEqual(page.takeSent(), ['GET /api/positions 401', 'POST /v1/auth/refresh 400']);
 });
 
