@@ -22,7 +22,7 @@ pub(super) fn read(node: &Node<'_>, findings: &mut Findings) -> Option<Policy> {
         let Some(rule) = findings.keep(rule(&item, position)) else { continue };
         if let Some(first) = rules.iter().find(|earlier| earlier.name == rule.name) {
             let reason = format!("is already the name of rules[{}]", first.position);
-            findings.keep::<()>(Err(InvalidConfig::at(&format!("{}.name", item.path), &reason)));
+            findings.add(InvalidConfig::at(&format!("{}.name", item.path), &reason));
         }
         rules.push(rule);
     }
@@ -30,7 +30,7 @@ pub(super) fn read(node: &Node<'_>, findings: &mut Findings) -> Option<Policy> {
     for (never, first) in policy.never_matching() {
         let reason = format!("never matches: rules[{}] {:?} comes first", first.position, first.name);
         let path = format!("{}[{}]", node.path, never.position);
-        findings.keep::<()>(Err(InvalidConfig::at(&path, &reason)));
+        findings.add(InvalidConfig::at(&path, &reason));
     }
     Some(policy)
 }
