@@ -167,7 +167,13 @@ struct Findings(Vec<InvalidConfig>);
 impl Findings {
     /// What was read, or nothing and a finding more.
     fn keep<T>(&mut self, read: Result<T, InvalidConfig>) -> Option<T> {
-        read.map_err(|finding| self.0.push(finding)).ok()
+        read.map_err(|finding| self.add(finding)).ok()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add(&mut self, finding: InvalidConfig) {
+        self.0.push(finding);
     }
 }
 

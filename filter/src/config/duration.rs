@@ -6,6 +6,7 @@ use super::InvalidConfig;
 use super::json::Node;
 
 /// Reads `200ms`, `30s`, `5m` or `1h`, and holds it to the given bounds.
+#[inline(never)]
 pub(super) fn read(node: &Node<'_>, least: Duration, most: Duration) -> Result<Duration, InvalidConfig> {
     let duration = parse(node.text()?)
         .ok_or_else(|| node.invalid("is not a duration such as \"200ms\", \"30s\", \"5m\" or \"1h\""))?;

@@ -2,6 +2,9 @@
 //! so that every complaint names a path such as `rules[2].match.path`.
 //!
 //! An object with a member twice is not read at all: one of the two would be ignored.
+//!
+//! What is called for every field is kept out of line: it runs once, and a copy for each field would be a good part of the
+//! module.
 
 use std::fmt;
 
@@ -68,6 +71,7 @@ impl<'j> Node<'j> {
         self.invalid(&format!("must be {what}, not {}", self.value.kind()))
     }
 
+    #[inline(never)]
     pub(super) fn text(&self) -> Result<&'j str, InvalidConfig> {
         match self.value {
             Json::Text(text) => Ok(text),
@@ -75,6 +79,7 @@ impl<'j> Node<'j> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn flag(&self) -> Result<bool, InvalidConfig> {
         match self.value {
             Json::Bool(flag) => Ok(*flag),
@@ -93,10 +98,16 @@ impl<'j> Node<'j> {
 
     pub(super) fn items(&self) -> Result<impl ExactSizeIterator<Item = Node<'j>>, InvalidConfig> {
         let Json::Array(items) = self.value else { return Err(self.expected("a list")) };
-        Ok(items.iter().enumerate().map(|(at, value)| Node { path: format!("{}[{at}]", self.path), value }))
+        Ok(items.iter().enumerate().map(|(at, value)| self.item(at, value)))
+    }
+
+    #[inline(never)]
+    fn item(&self, at: usize, value: &'j Json) -> Self {
+        Self { path: format!("{}[{at}]", self.path), value }
     }
 
     /// An object with these fields and no others.
+    #[inline(never)]
     pub(super) fn object(&self, fields: &[&str]) -> Result<Object<'j>, InvalidConfig> {
         let Json::Object(members) = self.value else { return Err(self.expected("an object")) };
         let object = Object { path: self.path.clone(), members };
@@ -118,15 +129,18 @@ pub(super) struct Object<'j> {
 }
 
 impl<'j> Object<'j> {
+    #[inline(never)]
     pub(super) fn optional(&self, field: &str) -> Option<Node<'j>> {
         let (_, value) = self.members.iter().find(|(name, _)| name == field)?;
         Some(Node { path: self.path_of(field), value })
     }
 
+    #[inline(never)]
     pub(super) fn required(&self, field: &str) -> Result<Node<'j>, InvalidConfig> {
         self.optional(field).ok_or_else(|| InvalidConfig::at(&self.path_of(field), "is missing"))
     }
 
+    #[inline(never)]
     fn path_of(&self, field: &str) -> String {
         if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.path) }
     }

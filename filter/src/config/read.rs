@@ -161,6 +161,7 @@ fn remote_keys(node: &Node<'_>) -> Result<RemoteKeys, InvalidConfig> {
 }
 
 /// Names that end up in headers, challenges and logs: printable ASCII without spaces and quotes.
+#[inline(never)]
 pub(super) fn plain_text<'j>(node: &Node<'j>) -> Result<&'j str, InvalidConfig> {
     let text = node.text()?;
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\'));

@@ -15,15 +15,14 @@ const LONGEST_PATH: usize = 1024;
 pub(super) fn read(node: &Node<'_>, takes_keys: bool, findings: &mut Findings) -> Option<Policy> {
     let items = findings.keep(node.items())?;
     if items.len() == 0 {
-        findings
-            .keep::<()>(Err(node.invalid("must have at least one rule: without one, nothing gets through")));
+        findings.add(node.invalid("must have at least one rule: without one, nothing gets through"));
     }
     let mut rules: Vec<Rule> = Vec::new();
     for (position, item) in items.enumerate() {
         let Some(rule) = findings.keep(rule(&item, position, takes_keys)) else { continue };
         if let Some(first) = rules.iter().find(|earlier| earlier.name == rule.name) {
             let reason = format!("is already the name of rules[{}]", first.position);
-            findings.keep::<()>(Err(InvalidConfig::at(&format!("{}.name", item.path), &reason)));
+            findings.add(InvalidConfig::at(&format!("{}.name", item.path), &reason));
         }
         rules.push(rule);
     }
@@ -31,7 +30,7 @@ pub(super) fn read(node: &Node<'_>, takes_keys: bool, findings: &mut Findings) -
     for (never, first) in policy.never_matching() {
         let reason = format!("never matches: rules[{}] {:?} comes first", first.position, first.name);
         let path = format!("{}[{}]", node.path, never.position);
-        findings.keep::<()>(Err(InvalidConfig::at(&path, &reason)));
+        findings.add(InvalidConfig::at(&path, &reason));
     }
     Some(policy)
 }

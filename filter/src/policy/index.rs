@@ -20,8 +20,8 @@ struct Node {
     here: Vec<usize>,
     /// Rules for whatever comes below.
     below: Vec<usize>,
-    /// The next segment, in order, and its node.
-    literals: Vec<(Box<[u8]>, usize)>,
+    /// By the next segment.
+    literals: BTreeMap<Box<[u8]>, usize>,
     /// For a segment that is not empty, whatever it is.
     parameter: Option<usize>,
 }
@@ -33,14 +33,14 @@ fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 impl Index {
     pub(super) fn new(rules: &[Rule]) -> Self {
-        let mut building = Building { nodes: vec![Node::default()], children: BTreeMap::new() };
+        let mut index = Self { nodes: vec![Node::default()] };
         for (position, rule) in rules.iter().enumerate() {
             let path = &rule.matcher.path;
             let text = path.text().as_bytes();
             // A prefix that ends in a slash is for what comes below it, and the slash is the beginning of that.
             let start = if path.is_prefix() { text.strip_suffix(b"/") } else { None };
-            let node = segments(start.unwrap_or(text)).fold(0, |at, segment| building.step(at, segment));
-            let Some(node) = building.nodes.get_mut(node) else { continue };
+            let node = segments(start.unwrap_or(text)).fold(0, |at, segment| index.step(at, segment));
+            let Some(node) = index.nodes.get_mut(node) else { continue };
             if start.is_none() {
                 node.here.push(position);
             }
@@ -48,7 +48,21 @@ impl Index {
                 node.below.push(position);
             }
         }
-        building.finish()
+        index
+    }
+
+    /// The node after one more segment, made if it is not there.
+    fn step(&mut self, at: usize, segment: &[u8]) -> usize {
+        let fresh = self.nodes.len();
+        let Some(node) = self.nodes.get_mut(at) else { return at };
+        let next = match is_parameter(segment) {
+            true => *node.parameter.get_or_insert(fresh),
+            false => *node.literals.entry(segment.into()).or_insert(fresh),
+        };
+        if next == fresh {
+            self.nodes.push(Node::default());
+        }
+        next
     }
 
     /// Hands over the positions of all rules that could match, in lists that are ascending each.
@@ -64,47 +78,11 @@ impl Index {
         take(&node.below);
         let end = rest.iter().position(|b| *b == b'/').unwrap_or(rest.len());
         let (segment, rest) = rest.split_at_checked(end).unwrap_or_default();
-        if let Ok(at) = node.literals.binary_search_by(|(known, _)| (**known).cmp(segment))
-            && let Some((_, next)) = node.literals.get(at)
-        {
+        if let Some(next) = node.literals.get(segment) {
             self.descend(*next, rest, take);
         }
         if let Some(next) = node.parameter.filter(|_| !segment.is_empty()) {
             self.descend(next, rest, take);
         }
-    }
-}
-
-/// A tree that still grows.
-struct Building {
-    nodes: Vec<Node>,
-    /// By parent and segment, where they are found quickly.
-    children: BTreeMap<(usize, Box<[u8]>), usize>,
-}
-
-impl Building {
-    /// The node after one more segment, made if it is not there.
-    fn step(&mut self, at: usize, segment: &[u8]) -> usize {
-        let fresh = self.nodes.len();
-        let parameter = is_parameter(segment);
-        let parent = self.nodes.get_mut(at);
-        let next = match parent {
-            Some(parent) if parameter => *parent.parameter.get_or_insert(fresh),
-            _ => *self.children.entry((at, segment.into())).or_insert(fresh),
-        };
-        if next == fresh {
-            self.nodes.push(Node::default());
-        }
-        next
-    }
-
-    fn finish(mut self) -> Index {
-        // They come in the order of parent and segment.
-        for ((parent, segment), node) in self.children {
-            if let Some(parent) = self.nodes.get_mut(parent) {
-                parent.literals.push((segment, node));
-            }
-        }
-        Index { nodes: self.nodes }
     }
 }

@@ -6,8 +6,32 @@ use std::cell::RefCell;
 
 use countersign_tests::host::{Process, Request};
 use proptest::prelude::*;
+use serde_json::json;
 
-use super::{edge, edge_config, issuer};
+use super::{edge, edge_config, issuer, worker};
+
+/// Every wish that a rule or a configuration can have.
+fn demanding() -> countersign_tests::host::Worker {
+    let mut config = edge_config();
+    config["claim_headers"] =
+        json!([{"name": "x-user-name", "claim": "name"}, {"name": "login", "claim": "amr"}]);
+    config["filter_state"] = json!(["rule", "reason", "subject", "session"]);
+    let asked = json!({"permission": {"any": ["alerts:read"]}, "amr": ["pwd"], "max_age": "1h"});
+    let rules = config["rules"].as_array_mut().unwrap();
+    for (name, path) in [("one", "/api/{id}"), ("two", "/{a}/{b}/"), ("three", "/{a}/api/{b}")] {
+        let matcher = json!({"prefix": path, "host": ["*.example", "edge"]});
+        let rule = json!({"name": name, "match": matcher, "credentials": ["bearer", "query:token"],
+                          "allow": asked, "forward_token": true});
+        rules.insert(0, rule);
+    }
+    // More than are tried in turn.
+    rules.extend(
+        (0..30).map(
+            |n| json!({"name": format!("r{n}"), "match": {"path": format!("/{{x}}/{n}")}, "allow": asked}),
+        ),
+    );
+    worker(&config)
+}
 
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -28,6 +52,8 @@ fn name() -> impl Strategy<Value = String> {
             "X_User-Id",
             "x_request_id",
             "x-session_id",
+            "x-user_name",
+            "LOGIN",
         ])
         .prop_map(str::to_owned),
         "[a-zA-Z_:-]{0,12}",
@@ -50,6 +76,13 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
         "/watched",
         "/files/",
         "/public",
+        "{",
+        "}",
+        "edge",
+        ".example",
+        ":8080",
+        "[::1]",
+        "@",
         "?",
         "token=",
         "Token[]=",
@@ -97,6 +130,16 @@ proptest! {
         thread_local!(static EDGE: RefCell<countersign_tests::host::Worker> = RefCell::new(edge()));
         let request = headers.into_iter().fold(Request::bare(), |request, (name, value)| request.raw(&name, value));
         EDGE.with_borrow_mut(|edge| edge.send(&request));
+    }
+
+    #[test]
+    fn any_request_is_answered_where_rules_ask_for_all_there_is(
+        path in value(), host in value(), headers in prop::collection::vec((name(), value()), 0..4),
+    ) {
+        thread_local!(static EDGE: RefCell<countersign_tests::host::Worker> = RefCell::new(demanding()));
+        let request = Request::bare().raw(":method", "GET").raw(":path", path).raw(":authority", host);
+        let request = headers.into_iter().fold(request, |request, (name, value)| request.raw(&name, value));
+        EDGE.with_borrow_mut(|edge| edge.send(&request.bearer(issuer().ada())));
     }
 
     #[test]
