@@ -10,7 +10,7 @@ use crate::cache::{Seeds, TokenCache};
 use crate::config::Config;
 use crate::credential::subprotocol::Offer;
 use crate::credential::{Credential, Held, Presented, query};
-use crate::exchange::{ApiKey, Exchange, KeyDigest, Standing};
+use crate::exchange::{ApiKey, Bad, Exchange, KeyDigest, Standing};
 use crate::policy::path::Target;
 use crate::policy::{Access, Mode, Rule};
 use crate::principal::{AuthMethod, Principal};
@@ -212,6 +212,7 @@ impl Edge {
             clock,
             checks,
             wait: None,
+            foreign_key: false,
         };
         let credential = match waiting {
             Waiting::Over(held) => Ok(held.credential()),
@@ -234,8 +235,14 @@ impl Edge {
             rule.access.authorize(&principal)
         });
         edits.strip_authorization = !forward_authorization && view.authorization != Field::Absent;
+        if rule.unknown_api_key_passes && (authenticator.foreign_key || wait.is_some()) {
+            edits.strip_api_key = false;
+        }
         let decision = match (outcome, rule.mode) {
             (Ok(()), _) => Decision::Admitted,
+            (Err(reject), _) if rule.unknown_api_key_passes && authenticator.foreign_key => {
+                Decision::Observed(reject)
+            }
             (Err(reject), Mode::Observe) => Decision::Observed(reject),
             (Err(reject), Mode::Enforce) => {
                 if wait.is_none() {
@@ -266,6 +273,8 @@ struct Authenticator<'e> {
     checks: &'e mut Checks,
     /// Who must answer before it can be decided.
     wait: Option<WaitOn>,
+    /// The credential was an API key that the issuer does not know.
+    foreign_key: bool,
 }
 
 impl Authenticator<'_> {
@@ -280,7 +289,10 @@ impl Authenticator<'_> {
     fn exchange(&mut self, digest: KeyDigest, key: Option<ApiKey>) -> Result<Rc<Principal>, Reject> {
         let Some(exchange) = self.exchange else { return Err(Reject::ApiKeyRefused) };
         match exchange.standing(digest, (self.clock)()) {
-            Standing::Bad => return Err(Reject::ApiKeyRefused),
+            Standing::Bad(why) => {
+                self.foreign_key = why == Bad::Unknown;
+                return Err(Reject::ApiKeyRefused);
+            }
             Standing::Unavailable => return Err(Reject::Unavailable),
             Standing::Unknown => {}
             Standing::Good(token) => match self.authenticate(&token) {

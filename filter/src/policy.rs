@@ -23,6 +23,8 @@ pub struct Rule {
     pub access: Access,
     /// Pages that may open a WebSocket here; `None` for all. Who is no browser names no page.
     pub origins: Option<Vec<Box<str>>>,
+    /// A request with an API key that the issuer does not know goes on with it, as nobody's: the upstream may know it.
+    pub unknown_api_key_passes: bool,
     pub mode: Mode,
 }
 
@@ -209,6 +211,7 @@ mod tests {
             accepted: Accepted::default(),
             access: Access::Authenticated,
             origins: None,
+            unknown_api_key_passes: false,
             mode: Mode::Enforce,
         }
     }

@@ -37,7 +37,8 @@ pub(super) fn read(node: &Node<'_>, api_keys: bool) -> Result<Policy, InvalidCon
 }
 
 fn rule(node: &Node<'_>) -> Result<Rule, InvalidConfig> {
-    let object = node.object(&["name", "match", "allow", "credentials", "origins", "mode"])?;
+    let object =
+        node.object(&["name", "match", "allow", "credentials", "origins", "unknown_api_key", "mode"])?;
     let name = plain_text(&object.required("name")?)?.into();
     let matcher = matcher(&object.required("match")?)?;
     let access = access(&object.required("allow")?)?;
@@ -52,8 +53,19 @@ fn rule(node: &Node<'_>) -> Result<Rule, InvalidConfig> {
         (Some(node), _) => accepted(&node, matcher.websocket)?,
     };
     let origins = object.optional("origins").map(|node| origins(&node, &matcher, &access)).transpose()?;
+    let unknown_api_key_passes =
+        object.optional("unknown_api_key").map_or(Ok(false), |node| unknown_api_key(&node, &accepted))?;
     let mode = object.optional("mode").map_or(Ok(Mode::Enforce), |node| mode(&node))?;
-    Ok(Rule { name, matcher, accepted, access, origins, mode })
+    Ok(Rule { name, matcher, accepted, access, origins, unknown_api_key_passes, mode })
+}
+
+fn unknown_api_key(node: &Node<'_>, accepted: &Accepted) -> Result<bool, InvalidConfig> {
+    match node.text()? {
+        _ if !accepted.api_key => Err(node.invalid("needs \"api_key\" among the credentials")),
+        "refuse" => Ok(false),
+        "pass" => Ok(true),
+        _ => Err(node.invalid("must be \"refuse\" or \"pass\"")),
+    }
 }
 
 /// Of pages, as browsers write them (RFC 6454 §6.2).
