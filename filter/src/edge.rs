@@ -10,7 +10,7 @@ use crate::cache::{Seeds, TokenCache};
 use crate::config::Config;
 use crate::credential::subprotocol::Offer;
 use crate::credential::{Credential, Held, Presented, query};
-use crate::exchange::{ApiKey, Exchange, KeyDigest, Standing};
+use crate::exchange::{ApiKey, Bad, Exchange, KeyDigest, Standing};
 use crate::policy::{Access, Mode};
 use crate::principal::{AuthMethod, ClaimHeader, Principal};
 use crate::request::{Field, RequestView};
@@ -230,17 +230,24 @@ impl Edge {
             clock,
             checks,
             wait: None,
+            foreign_key: false,
         };
         let credential = match waiting {
             Waiting::Over(held) => Ok(held.credential()),
             Waiting::Allowed | Waiting::Full => presented.credential(&rule.accepted),
         };
-        // A rule that only observes holds up no request, and ends no stream.
+        // A rule that only observes holds up no request, and ends no stream. But it must be known whether a key is the
+        // upstream's own before it goes on, or does not.
         let enforced = rule.mode == Mode::Enforce;
+        let passes_keys = rule.unknown_api_key_passes;
+        let may_wait = |on: &WaitOn| match on {
+            WaitOn::ApiKey(_) => enforced || passes_keys,
+            WaitOn::Keys => enforced,
+        };
         let (mut wait, mut lifetime) = (None, None);
         let outcome = credential.and_then(|mut credential| {
             let principal = authenticator.admit(&mut credential).map_err(|reject| {
-                let on = authenticator.wait.filter(|_| enforced && matches!(waiting, Waiting::Allowed));
+                let on = authenticator.wait.filter(may_wait).filter(|_| matches!(waiting, Waiting::Allowed));
                 wait = on.map(|on| Wait { on, held: credential.hold() });
                 presented.explain(&rule.accepted, reject)
             })?;
@@ -256,10 +263,12 @@ impl Edge {
             demands.authorize(&principal, clock, config.clock_skew)
         });
         edits.strip_authorization = !forward_authorization && view.authorization != Field::Absent;
+        let foreign_key = passes_keys && authenticator.foreign_key;
+        edits.strip_api_key &= !foreign_key && !(passes_keys && wait.is_some());
         let decision = match (outcome, rule.mode) {
             (Ok(()), _) => Decision::Admitted,
-            (Err(reject), Mode::Observe) => Decision::Observed(reject),
-            (Err(reject), Mode::Enforce) => {
+            (Err(reject), mode) if foreign_key || mode == Mode::Observe => Decision::Observed(reject),
+            (Err(reject), _) => {
                 if wait.is_none() {
                     edits.path = query::without_tokens(target);
                 }
@@ -284,6 +293,8 @@ struct Authenticator<'e> {
     checks: &'e mut Checks,
     /// Who must answer before it can be decided.
     wait: Option<WaitOn>,
+    /// The credential was an API key that the issuer does not know.
+    foreign_key: bool,
 }
 
 impl Authenticator<'_> {
@@ -298,7 +309,10 @@ impl Authenticator<'_> {
     fn exchange(&mut self, digest: KeyDigest, key: Option<ApiKey>) -> Result<Rc<Principal>, Reject> {
         let Some(exchange) = self.exchange else { return Err(Reject::ApiKeyRefused) };
         match exchange.standing(digest, (self.clock)()) {
-            Standing::Bad => return Err(Reject::ApiKeyRefused),
+            Standing::Bad(why) => {
+                self.foreign_key = why == Bad::Unknown;
+                return Err(Reject::ApiKeyRefused);
+            }
             Standing::Unavailable => return Err(Reject::Unavailable),
             Standing::Unknown => {}
             Standing::Good(token) => match self.authenticate(&token) {

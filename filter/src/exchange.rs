@@ -69,18 +69,27 @@ impl fmt::Debug for ApiKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     Good(Rc<[u8]>),
-    Bad,
+    Bad(Bad),
     /// The issuer has to be asked, or is being asked.
     Unknown,
     /// It cannot be asked now.
     Unavailable,
 }
 
+/// Why a key is not good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bad {
+    /// The issuer does not know it. It may be a key of another system.
+    Unknown,
+    /// It was one, and is no longer.
+    Ended,
+}
+
 /// What the issuer says of a key.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
     Good(Rc<[u8]>),
-    Bad,
+    Bad(Bad),
     /// Nothing about the key; the text is for the log.
     None(String),
 }
@@ -92,7 +101,7 @@ pub struct Exchange {
     cache: i64,
     good: BTreeMap<KeyDigest, Good>,
     good_bytes: usize,
-    bad: Bad,
+    bad: BadKeys,
     /// Keys that wait until they may be asked about.
     queued: VecDeque<(KeyDigest, ApiKey)>,
     /// Keys that are being asked about.
@@ -111,8 +120,8 @@ struct Good {
 
 /// Keys that are bad, the oldest first.
 #[derive(Debug, Default)]
-struct Bad {
-    until: BTreeMap<KeyDigest, i64>,
+struct BadKeys {
+    until: BTreeMap<KeyDigest, (i64, Bad)>,
     order: VecDeque<KeyDigest>,
 }
 
@@ -129,7 +138,7 @@ impl Exchange {
             cache,
             good: BTreeMap::new(),
             good_bytes: 0,
-            bad: Bad::default(),
+            bad: BadKeys::default(),
             queued: VecDeque::new(),
             asked: Vec::new(),
             unheard: VecDeque::new(),
@@ -143,8 +152,8 @@ impl Exchange {
             Some(good) if now < good.until => return Standing::Good(Rc::clone(&good.token)),
             known => known.is_some(),
         };
-        if self.bad.has(key, now) {
-            return Standing::Bad;
+        if let Some(why) = self.bad.find(key, now) {
+            return Standing::Bad(why);
         }
         if self.is_asked(key) {
             return Standing::Unknown;
@@ -183,10 +192,10 @@ impl Exchange {
         self.asked.retain(|asked| *asked != key);
         match answer {
             Answer::Good(token) => self.remember(key, Rc::clone(token), now),
-            Answer::Bad => {
+            Answer::Bad(why) => {
                 self.forget(key);
                 self.allowance.take(now);
-                self.bad.add(key, now.saturating_add(REFUSED_FOR));
+                self.bad.add(key, now.saturating_add(REFUSED_FOR), *why);
             }
             Answer::None(_) => match self.good.get_mut(&key) {
                 Some(good) => good.until = now.saturating_add(RETRY),
@@ -232,13 +241,13 @@ impl Good {
     }
 }
 
-impl Bad {
-    fn has(&self, key: KeyDigest, now: i64) -> bool {
-        self.until.get(&key).is_some_and(|until| now < *until)
+impl BadKeys {
+    fn find(&self, key: KeyDigest, now: i64) -> Option<Bad> {
+        self.until.get(&key).filter(|(until, _)| now < *until).map(|(_, why)| *why)
     }
 
-    fn add(&mut self, key: KeyDigest, until: i64) {
-        if self.until.insert(key, until).is_none() {
+    fn add(&mut self, key: KeyDigest, until: i64, why: Bad) {
+        if self.until.insert(key, (until, why)).is_none() {
             self.order.push_back(key);
         }
         if self.order.len() > MOST_REFUSED
@@ -290,8 +299,10 @@ impl Answer {
                 let reason = serde_json::from_slice::<Problem>(body).map(|problem| problem.reason);
                 let reason = reason.unwrap_or_default();
                 // 401 is also what a service token gets that is not good.
-                if status == b"401" && reason.starts_with("api_key") {
-                    return Self::Bad;
+                match (status, &*reason) {
+                    (b"401", "api_key_invalid") => return Self::Bad(Bad::Unknown),
+                    (b"401", ended) if ended.starts_with("api_key_") => return Self::Bad(Bad::Ended),
+                    _ => {}
                 }
                 let plain = reason.len() <= 64 && reason.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
                 let reason = if plain { &*reason } else { "" };

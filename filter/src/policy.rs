@@ -33,6 +33,8 @@ pub struct Rule {
     pub forward_token: bool,
     /// Pages that may open a WebSocket here; `None` for all. Who is no browser names no page.
     pub origins: Option<Vec<Box<str>>>,
+    /// A request with an API key that the issuer does not know goes on with it, as nobody's: the upstream may know it.
+    pub unknown_api_key_passes: bool,
     pub mode: Mode,
 }
 
@@ -155,6 +157,7 @@ pub(crate) mod tests {
             access: Access::Caller(Demands::default()),
             forward_token: false,
             origins: None,
+            unknown_api_key_passes: false,
             mode: Mode::Enforce,
         }
     }

@@ -73,7 +73,8 @@ pub(super) async fn plugin_edited(ada: &Visitor, login: &Login, stack: &Stack) -
     let mut quotes = Quotes::open_by_header(ada, login).await?;
     quotes.next("quote").await?;
     let plugin = std::fs::read_to_string(stack.state.plugin())?;
-    let rule = |allow| format!(r#"{{"prefix": "/api/"}}, "credentials": ["bearer", "api_key"], "allow": {allow}"#);
+    let rule =
+        |allow| format!(r#"{{"prefix": "/api/"}}, "credentials": ["bearer", "api_key"], "allow": {allow}"#);
     let stricter = plugin.replace(&rule(r#""authenticated""#), &rule(r#"{"role": "nobody"}"#));
     ensure!(stricter != plugin, "the plugin config has no such rule for the backend");
     let get = || ada.get_as(&login.access_token, POSITIONS);

@@ -36,8 +36,16 @@ pub(super) fn read(node: &Node<'_>, takes_keys: bool, findings: &mut Findings) -
 }
 
 fn rule(node: &Node<'_>, position: usize, takes_keys: bool) -> Result<Rule, InvalidConfig> {
-    let object =
-        node.object(&["name", "match", "allow", "credentials", "forward_token", "origins", "mode"])?;
+    let object = node.object(&[
+        "name",
+        "match",
+        "allow",
+        "credentials",
+        "forward_token",
+        "origins",
+        "unknown_api_key",
+        "mode",
+    ])?;
     let name = plain_text(&object.required("name")?)?.into();
     let matcher = matcher(&object.required("match")?)?;
     let access = access::read(&object.required("allow")?)?;
@@ -56,8 +64,29 @@ fn rule(node: &Node<'_>, position: usize, takes_keys: bool) -> Result<Rule, Inva
     };
     let forward_token = object.optional("forward_token").map_or(Ok(false), |node| node.flag())?;
     let origins = object.optional("origins").map(|node| origins(&node, &matcher, &access)).transpose()?;
+    let unknown_api_key_passes =
+        object.optional("unknown_api_key").map_or(Ok(false), |node| unknown_api_key(&node, &accepted))?;
     let mode = object.optional("mode").map_or(Ok(Mode::Enforce), |node| mode(&node))?;
-    Ok(Rule { name, position, matcher, accepted, access, forward_token, origins, mode })
+    Ok(Rule {
+        name,
+        position,
+        matcher,
+        accepted,
+        access,
+        forward_token,
+        origins,
+        unknown_api_key_passes,
+        mode,
+    })
+}
+
+fn unknown_api_key(node: &Node<'_>, accepted: &Accepted) -> Result<bool, InvalidConfig> {
+    match node.text()? {
+        _ if !accepted.api_key => Err(node.invalid("needs \"api_key\" among the credentials")),
+        "refuse" => Ok(false),
+        "pass" => Ok(true),
+        _ => Err(node.invalid("must be \"refuse\" or \"pass\"")),
+    }
 }
 
 /// Of pages, as browsers write them (RFC 6454 §6.2).

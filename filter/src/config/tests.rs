@@ -214,6 +214,7 @@ fn every_error_names_its_path() {
         (rule("credentials", json!(["subprotocol"])), "rules[0].credentials[0]"),
         (rule("credentials", json!(["bearer", "api_key"])), "rules[0].credentials[1]"),
         (rule("origins", json!(["https://a.example"])), "rules[0].origins"),
+        (rule("unknown_api_key", json!("pass")), "rules[0].unknown_api_key"),
         (rule("credentials", json!(["cookie:session"])), "rules[0].credentials[0]"),
         (rule("allow", json!("everyone")), "rules[0].allow"),
         (rule("allow", json!({})), "rules[0].allow"),
@@ -255,7 +256,13 @@ fn reads_what_is_asked_of_the_issuer_itself() {
         (keys.cache, keys.timeout, &*keys.service.authority),
         (30, Duration::from_secs(2), "keys.example")
     );
-    assert!(config.policy.rules()[0].accepted.api_key);
+    let [rule] = config.policy.rules() else { panic!("one rule") };
+    assert!(rule.accepted.api_key && !rule.unknown_api_key_passes);
+    for (word, passes) in [("pass", Ok(true)), ("refuse", Ok(false)), ("ask", Err(()))] {
+        document["rules"][0]["unknown_api_key"] = json!(word);
+        let parsed = parse(&document).map(|config| config.policy.rules()[0].unknown_api_key_passes);
+        assert_eq!(parsed.map_err(|_| ()), passes, "{word}");
+    }
     assert_eq!(config.needs_service_token(), Some("revocations"));
     assert_eq!(parse(&minimal()).unwrap().needs_service_token(), None);
 }

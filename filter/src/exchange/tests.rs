@@ -54,8 +54,8 @@ fn many_that_want_to_know_make_one_question() {
 #[test]
 fn a_bad_key_is_remembered_briefly() {
     let mut exchange = Exchange::new(60);
-    assert!(ask(&mut exchange, "k", &Answer::Bad, NOW));
-    assert_eq!(standing(&mut exchange, "k", NOW + REFUSED_FOR - 1), Standing::Bad);
+    assert!(ask(&mut exchange, "k", &Answer::Bad(Bad::Unknown), NOW));
+    assert_eq!(standing(&mut exchange, "k", NOW + REFUSED_FOR - 1), Standing::Bad(Bad::Unknown));
     assert!(ask(&mut exchange, "k", &good("t"), NOW + REFUSED_FOR));
     assert_eq!(standing(&mut exchange, "k", NOW + REFUSED_FOR), Standing::Good(b"t"[..].into()));
 }
@@ -64,8 +64,8 @@ fn a_bad_key_is_remembered_briefly() {
 fn a_key_that_is_revoked_is_bad_when_it_is_asked_about_again() {
     let mut exchange = Exchange::new(60);
     ask(&mut exchange, "k", &good("t"), NOW);
-    assert!(ask(&mut exchange, "k", &Answer::Bad, NOW + 60));
-    assert_eq!(standing(&mut exchange, "k", NOW + 60), Standing::Bad);
+    assert!(ask(&mut exchange, "k", &Answer::Bad(Bad::Unknown), NOW + 60));
+    assert_eq!(standing(&mut exchange, "k", NOW + 60), Standing::Bad(Bad::Unknown));
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_flood_of_bad_keys_reaches_the_issuer_at_a_rate_and_leaves_good_keys_alone()
     let mut asked = 0;
     for n in 0..100_000 {
         let now = NOW + n / 10_000;
-        asked += u32::from(ask(&mut exchange, &format!("bad-{n}"), &Answer::Bad, now));
+        asked += u32::from(ask(&mut exchange, &format!("bad-{n}"), &Answer::Bad(Bad::Unknown), now));
     }
     assert!(asked <= BAD_KEYS + 10 * BAD_KEYS_PER_SECOND, "{asked}");
     assert!(exchange.bad.order.len() <= MOST_REFUSED && exchange.bad.until.len() <= MOST_REFUSED);
@@ -136,8 +136,8 @@ fn only_the_issuer_says_that_a_key_is_bad() {
         ("200", r#"{"access_token":"a.b.c","expires_in":900}"#, good("a.b.c")),
         ("200", r#"{"access_token":""}"#, none("the answer has no access token")),
         ("200", "{", none("the answer has no access token")),
-        ("401", r#"{"reason":"api_key_invalid"}"#, Answer::Bad),
-        ("401", r#"{"reason":"api_key_expired"}"#, Answer::Bad),
+        ("401", r#"{"reason":"api_key_invalid"}"#, Answer::Bad(Bad::Unknown)),
+        ("401", r#"{"reason":"api_key_expired"}"#, Answer::Bad(Bad::Ended)),
         ("401", r#"{"reason":"service_token_invalid"}"#, none("status 401 service_token_invalid")),
         ("401", "", none("status 401")),
         ("403", r#"{"reason":"service_scope_missing"}"#, none("status 403 service_scope_missing")),

@@ -315,6 +315,46 @@ fn a_key_that_was_revoked_is_refused_at_once() {
 }
 
 #[test]
+fn a_key_of_another_system_goes_on_with_its_request_where_the_rule_says_so() {
+    let mut config = config();
+    let rules = config["rules"].as_array_mut().unwrap();
+    rules.iter_mut().find(|rule| rule["name"] == "alerts").unwrap()["unknown_api_key"] = json!("pass");
+    let process = process();
+    let mut edge = process.worker(&config).unwrap();
+    let stream = edge.begin(&request().header("x-user-id", "eve"));
+    edge.tick();
+    edge.answer(401, r#"{"reason": "api_key_invalid"}"#);
+    let outcome = edge.outcome(stream).unwrap();
+    edge.end(stream);
+    for outcome in [outcome, edge.send(&request().header("x-user-id", "eve"))] {
+        let upstream = outcome.upstream();
+        assert_eq!(upstream.get("x-api-key"), Some(KEY));
+        assert!(
+            upstream.names().all(|name| !name.starts_with("x-user") && name != "x-auth-method"),
+            "{upstream:?}"
+        );
+        assert_eq!(outcome.filter_state["countersign_reason"], "api_key_refused");
+    }
+    edge.tick();
+    assert_eq!(process.metric("countersign_requests.outcome.observed.reason.api_key_refused"), 2);
+    // One of ours that has ended is no such key, and nor is none.
+    process.advance(Duration::from_secs(10));
+    assert_eq!(exchanged(&mut edge, 401, r#"{"reason": "api_key_expired"}"#), "api_key_refused");
+    assert_eq!(edge.send(&Request::get("/alerts")).reason(), "missing_credential");
+    // One that is good is not passed on.
+    process.advance(Duration::from_secs(10));
+    let stream = edge.begin(&request());
+    edge.tick();
+    edge.answer(200, answer(&by_key(START + 900)));
+    let outcome = edge.outcome(stream).unwrap();
+    assert_eq!(
+        (outcome.upstream().get("x-api-key"), outcome.upstream().get("x-user-id")),
+        (None, Some("u-key"))
+    );
+    edge.end(stream);
+}
+
+#[test]
 fn a_websocket_may_be_opened_with_a_key() {
     let mut config = config();
     config["rules"][1]["credentials"] = json!(["bearer", "api_key"]);

@@ -40,6 +40,28 @@ fn a_request_with_an_unknown_api_key_goes_on_at_once_without_identity() {
 }
 
 #[test]
+fn where_keys_of_another_system_pass_it_waits_to_know_whose_the_key_is() {
+    let process = process();
+    let mut config = watched(edge_config());
+    config["rules"][2]["unknown_api_key"] = json!("pass");
+    let mut edge = process.worker(&config).unwrap();
+    let request = Request::get("/alerts").header("X-API-Key", "key-of-another-system");
+    let stream = edge.begin(&request);
+    assert!(edge.outcome(stream).is_none());
+    edge.tick();
+    edge.answer(401, r#"{"reason": "api_key_invalid"}"#);
+    assert_eq!(edge.outcome(stream).unwrap().upstream().get("x-api-key"), Some("key-of-another-system"));
+    edge.end(stream);
+    process.advance(Duration::from_secs(10));
+    let stream = edge.begin(&request);
+    edge.tick();
+    edge.fail_call();
+    // It could be one of the issuer's.
+    assert_eq!(edge.outcome(stream).unwrap().upstream().get("x-api-key"), None);
+    edge.end(stream);
+}
+
+#[test]
 fn a_request_whose_key_is_being_fetched_goes_on_at_once_without_identity() {
     let process = process();
     let mut edge = process.worker(&watched(remote_config())).unwrap();

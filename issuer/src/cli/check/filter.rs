@@ -219,11 +219,24 @@ fn api_keys(config: &Config) -> Option<String> {
 
 impl Row {
     fn of(rule: &Rule, rules: &[Rule]) -> Self {
-        let Rule { name, position, matcher, accepted, access, forward_token, origins, mode } = rule;
+        let Rule {
+            name,
+            position,
+            matcher,
+            accepted,
+            access,
+            forward_token,
+            origins,
+            unknown_api_key_passes,
+            mode,
+        } = rule;
         let hosts: Vec<_> = matcher.hosts.iter().map(ToString::to_string).collect();
         let mut credentials = credentials(accepted);
         if *forward_token {
             credentials.push_str(", forwarded");
+        }
+        if *unknown_api_key_passes {
+            credentials.push_str(", unknown keys pass");
         }
         Self {
             position: *position,

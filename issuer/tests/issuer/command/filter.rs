@@ -117,7 +117,7 @@ fn every_error_is_told_with_its_path_and_where_it_stands_in_the_file() {
 fn what_is_asked_of_the_issuer_and_which_keys_and_pages_are_let_in_is_shown() {
     let mut document = config(json!([
         {"name": "stream", "match": {"path": "/ws", "upgrade": "websocket"}, "credentials": ["subprotocol", "api_key"],
-         "allow": "authenticated", "origins": ["https://a.example", "https://b.example"]},
+         "allow": "authenticated", "origins": ["https://a.example", "https://b.example"], "unknown_api_key": "pass"},
     ]));
     document["revocations"] = json!({"cluster": "internal", "path": "/revocations", "when_stale": "refuse"});
     document["api_keys"] = json!({"cluster": "internal", "path": "/exchange"});
@@ -128,7 +128,7 @@ fn what_is_asked_of_the_issuer_and_which_keys_and_pages_are_let_in_is_shown() {
         "revocations: internal/revocations; after 300 s without news, tokens are refused\n",
         "api_keys: internal/exchange; each key once in 60 s\n",
         "These need COUNTERSIGN_SERVICE_TOKEN in the environment of the VM.\n",
-        "  subprotocol, api_key  authenticated; pages of https://a.example or https://b.example  enforce\n",
+        "  subprotocol, api_key, unknown keys pass  authenticated; pages of https://a.example or https://b.example  enforce\n",
     ] {
         assert!(ran.out.contains(line), "{line}: {}", ran.out);
     }
