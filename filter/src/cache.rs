@@ -26,6 +26,8 @@ pub struct TokenCache {
     slots: Vec<Slot>,
     /// Where the search for the next entry to evict begins.
     hand: usize,
+    /// How many were evicted since this was last asked.
+    evictions: u64,
 }
 
 /// A position in `slots`, or [`END`].
@@ -85,7 +87,7 @@ fn block_bytes(size: usize) -> usize {
 impl TokenCache {
     /// A cache that takes at most `max_bytes` of memory; with zero it holds nothing.
     pub fn new(max_bytes: usize, seeds: Seeds) -> Self {
-        Self { max_bytes, entry_bytes: 0, seeds, heads: Vec::new(), slots: Vec::new(), hand: 0 }
+        Self { max_bytes, entry_bytes: 0, seeds, heads: Vec::new(), slots: Vec::new(), hand: 0, evictions: 0 }
     }
 
     pub fn len(&self) -> usize {
@@ -94,6 +96,11 @@ impl TokenCache {
 
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// How many entries made room for others since this was last asked.
+    pub fn take_evictions(&mut self) -> u64 {
+        std::mem::take(&mut self.evictions)
     }
 
     /// The principal of exactly this token.
@@ -136,7 +143,7 @@ impl TokenCache {
 
     /// Forgets everything: for new keys and new configurations.
     pub fn clear(&mut self) {
-        *self = Self::new(self.max_bytes, self.seeds);
+        *self = Self { evictions: self.evictions, ..Self::new(self.max_bytes, self.seeds) };
     }
 
     /// All memory held, in bytes.
@@ -219,6 +226,7 @@ impl TokenCache {
         at = if at < self.slots.len() { at } else { 0 };
         // The last slot moves into the gap, so the hand has looked at it for this round.
         self.hand = at.saturating_add(1);
+        self.evictions = self.evictions.saturating_add(1);
         self.take(at);
     }
 
@@ -250,30 +258,22 @@ impl TokenCache {
 mod tests {
     use std::collections::BTreeMap;
 
-    use countersign_claims::{AccessClaims, Audience, Window};
+    use countersign_claims::{AccessClaims, Window};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::principal::tests::claims;
 
     fn principal(user: &str) -> Rc<Principal> {
         let claims = AccessClaims {
-            iss: String::new(),
-            aud: Audience::One(String::new()),
             sub: user.into(),
-            exp: 0,
-            nbf: None,
-            iat: None,
-            jti: None,
-            client_id: None,
             session_id: None,
             email: None,
-            name: None,
             roles: vec![],
             scope: None,
-            amr: vec![],
-            auth_time: None,
+            ..claims()
         };
-        Rc::new(Principal::new(&claims, Window { from: 0, until: 0 }).unwrap())
+        Rc::new(Principal::new(&claims, Window { from: 0, until: 0 }, &[]).unwrap())
     }
 
     fn token(number: usize) -> Vec<u8> {
@@ -319,6 +319,7 @@ mod tests {
             assert!(cache.get(&token(0)).is_some(), "{passing}");
         }
         assert_eq!(cache.len(), 16);
+        assert_eq!((cache.take_evictions(), cache.take_evictions()), (484, 0));
     }
 
     #[test]

@@ -10,9 +10,8 @@ use crate::cache::{Seeds, TokenCache};
 use crate::config::Config;
 use crate::credential::subprotocol::Offer;
 use crate::credential::{Presented, query};
-use crate::policy::path::Target;
-use crate::policy::{Access, Mode, Rule};
-use crate::principal::Principal;
+use crate::policy::{Access, Mode};
+use crate::principal::{ClaimHeader, Principal};
 use crate::request::{Field, RequestView};
 use crate::verdict::{Decision, Edits, Verdict};
 
@@ -74,6 +73,11 @@ impl Edge {
         self.cache.len()
     }
 
+    /// How many were forgotten to make room for others, since this was last asked.
+    pub fn take_evictions(&mut self) -> u64 {
+        self.cache.take_evictions()
+    }
+
     /// Takes a set that the issuer publishes. What was verified with other keys is forgotten.
     ///
     /// # Errors
@@ -93,6 +97,15 @@ impl Edge {
             self.cache.clear();
         }
         Ok(())
+    }
+
+    /// Stops trusting what the issuer has published: only the configuration's own keys are left. Until there is another
+    /// set, tokens with other keys cannot be decided about.
+    pub fn forget_remote_keys(&mut self) {
+        let mut ring = self.config.keys.inline.clone();
+        ring.adopt(&self.keys.ring);
+        self.keys = Keys { ring, awaited: true, unknown_seen: false };
+        self.cache.clear();
     }
 
     /// Whether a token has named an unknown key since the issuer was asked for the last time: a reason to ask early.
@@ -116,36 +129,45 @@ impl Edge {
         let Self { config, verifier, keys, cache, future, checks } = self;
         let names = config.policy.query_names();
         let target = view.path.single().unwrap_or_default();
-        let mut edits =
-            Edits { spoofed: &view.spoofed, identity_headers: &config.identity_headers, ..Edits::default() };
-        let rule = match route(config, view, target) {
+        let mut edits = Edits {
+            spoofed: &view.spoofed,
+            identity_headers: &config.identity_headers,
+            claim_headers: &config.claim_headers,
+            ..Edits::default()
+        };
+        let told = &*config.filter_state;
+        let rule = match config.policy.rule_for(view) {
             Ok(rule) => rule,
             Err(reject) => {
                 edits.path = query::without_tokens(target);
                 edits.method = view.method_to_log();
-                return Verdict { decision: Decision::Denied(reject), rule: None, edits };
+                return Verdict { decision: Decision::Denied(reject), rule: None, edits, told };
             }
         };
-        let rule_name = Some(&*rule.name);
         edits.plain_connection = view.nominates_headers();
-        if rule.access == Access::Anyone {
+        let Access::Caller(demands) = &rule.access else {
             edits.path = query::scrub_signed_tokens(target, names).target;
             edits.protocols = Offer::read(&view.protocols).remaining();
-            return Verdict { decision: Decision::Public, rule: rule_name, edits };
-        }
+            return Verdict { decision: Decision::Public, rule: Some(rule), edits, told };
+        };
 
         let mut presented = Presented::read(view, target, names);
         edits.path = presented.scrubbed_target();
         edits.protocols = presented.remaining_protocols();
         let mut forward_authorization = config.forward_authorization;
-        let mut authenticator = Authenticator { verifier, keys, cache, future: *future, clock, checks };
+        let claim_headers = &config.claim_headers;
+        let mut authenticator =
+            Authenticator { verifier, keys, cache, claim_headers, future: *future, clock, checks };
         let outcome = presented.credential(&rule.accepted).and_then(|credential| {
             let principal = authenticator
                 .authenticate(&credential.token)
                 .map_err(|reject| presented.explain(&rule.accepted, reject))?;
             edits.identity = Some(Rc::clone(&principal));
             forward_authorization &= credential.is_authorization;
-            rule.access.authorize(&principal)
+            if rule.forward_token && !forward_authorization {
+                edits.authorization = Some([b"Bearer ", &*credential.token].concat());
+            }
+            demands.authorize(&principal, clock, config.clock_skew)
         });
         edits.strip_authorization = !forward_authorization && view.authorization != Field::Absent;
         let decision = match (outcome, rule.mode) {
@@ -153,17 +175,12 @@ impl Edge {
             (Err(reject), Mode::Observe) => Decision::Observed(reject),
             (Err(reject), Mode::Enforce) => {
                 edits.path = query::without_tokens(target);
+                edits.authorization = None;
                 Decision::Denied(reject)
             }
         };
-        Verdict { decision, rule: rule_name, edits }
+        Verdict { decision, rule: Some(rule), edits, told }
     }
-}
-
-fn route<'a>(config: &'a Config, view: &RequestView<'_>, target: &[u8]) -> Result<&'a Rule, Reject> {
-    let target = Target::parse(target)?;
-    let method = view.sound_method()?;
-    config.policy.route(&target.path, method, view.is_websocket())
 }
 
 /// The part of the state that authentication works on.
@@ -171,6 +188,7 @@ struct Authenticator<'e> {
     verifier: &'e Verifier,
     keys: &'e mut Keys,
     cache: &'e mut TokenCache,
+    claim_headers: &'e [ClaimHeader],
     future: i64,
     clock: fn() -> i64,
     checks: &'e mut Checks,
@@ -196,7 +214,7 @@ impl Authenticator<'_> {
     fn verify(&mut self, token: &[u8]) -> Result<Principal, Reject> {
         self.checks.verified = self.checks.verified.saturating_add(1);
         match self.verifier.verify(token, &self.keys.ring, (self.clock)()) {
-            Ok(claims) => Principal::new(&claims, self.verifier.window(&claims)),
+            Ok(claims) => Principal::new(&claims, self.verifier.window(&claims), self.claim_headers),
             Err(reject @ (Reject::UnknownKey | Reject::Unavailable)) => {
                 self.keys.unknown_seen = true;
                 Err(if self.keys.awaited { Reject::Unavailable } else { reject })

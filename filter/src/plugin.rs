@@ -110,7 +110,11 @@ impl Plugin for Vm {
     }
 
     fn on_request_trailers(&mut self, _stream: u32) -> Action {
-        stream::strip_trailers().map_or_else(|_| Self::refuse(), |()| Action::Continue)
+        // Which configuration the stream was begun with is not kept, and no name of another is of use to it. The empty one
+        // stands for a VM without any.
+        let workers = self.roots.iter().filter_map(|root| root.worker.as_ref());
+        let claim_headers = workers.map(|worker| &*worker.claim_headers).chain([&[][..]]);
+        stream::strip_trailers(claim_headers).map_or_else(|_| Self::refuse(), |()| Action::Continue)
     }
 
     fn refuse() -> Action {

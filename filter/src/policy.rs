@@ -5,52 +5,33 @@
 use countersign_claims::Reject;
 
 use crate::credential::Accepted;
-use crate::principal::Principal;
+use crate::request::RequestView;
 
 use index::Index;
+use path::Target;
 
+mod access;
 mod index;
+mod matcher;
 pub mod path;
+pub mod reach;
+
+pub use access::{Access, Demands, Names};
+pub use matcher::{Asked, HostMatch, Matcher, PathMatch};
 
 /// What is asked of a request that matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// For logs; unique in a configuration.
     pub name: Box<str>,
+    /// Where it stands in the configuration.
+    pub position: usize,
     pub matcher: Matcher,
     pub accepted: Accepted,
     pub access: Access,
+    /// The token that was verified goes on as `Authorization`, wherever it came from.
+    pub forward_token: bool,
     pub mode: Mode,
-}
-
-/// Which requests a rule is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Matcher {
-    pub path: PathMatch,
-    /// Method names as sent; empty means every method.
-    pub methods: Vec<Box<str>>,
-    /// Only WebSocket handshakes.
-    pub websocket: bool,
-}
-
-/// Compared byte by byte with the percent-decoded path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PathMatch {
-    Exact(Box<str>),
-    /// Whole segments: `/alerts` is a prefix of `/alerts` and `/alerts/7`, not of `/alertsx`.
-    Prefix(Box<str>),
-}
-
-/// Who may pass.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Access {
-    /// No credential is looked at.
-    Anyone,
-    Authenticated,
-    /// Every one of these permissions is needed.
-    Permissions(Vec<Box<str>>),
-    /// Any one of these roles is enough.
-    Roles(Vec<Box<str>>),
 }
 
 /// What happens to a request that would be refused.
@@ -71,6 +52,8 @@ pub struct Policy {
     index: Index,
     /// Every query parameter that some rule takes for a credential.
     query_names: Vec<Box<str>>,
+    /// Some rule is for certain hosts.
+    by_host: bool,
 }
 
 impl Policy {
@@ -79,7 +62,8 @@ impl Policy {
             rules.iter().flat_map(|rule| rule.accepted.query.iter().cloned()).collect();
         query_names.sort_unstable();
         query_names.dedup();
-        Self { index: Index::new(&rules), rules, query_names }
+        let by_host = rules.iter().any(|rule| !rule.matcher.hosts.is_empty());
+        Self { index: Index::new(&rules), rules, query_names, by_host }
     }
 
     pub fn rules(&self) -> &[Rule] {
@@ -90,28 +74,39 @@ impl Policy {
         &self.query_names
     }
 
+    /// The rule that a request falls under: the first that matches.
+    ///
+    /// # Errors
+    /// [`Reject::AmbiguousPath`] and [`Reject::BadRequest`] for a request that has more than one reading, and
+    /// [`Reject::NoRule`].
+    pub fn rule_for(&self, view: &RequestView<'_>) -> Result<&Rule, Reject> {
+        let target = Target::parse(view.path.single().unwrap_or_default())?;
+        let method = view.sound_method()?;
+        let host = if self.by_host { view.sound_host()? } else { &[] };
+        self.route(&Asked { path: &target.path, host, method, websocket: view.is_websocket() })
+    }
+
     /// The first rule that matches.
     ///
     /// # Errors
     /// [`Reject::NoRule`].
-    pub fn route(&self, path: &[u8], method: &[u8], websocket: bool) -> Result<&Rule, Reject> {
-        let matches = |rule: &Rule| rule.matcher.matches(path, method, websocket);
+    pub fn route(&self, asked: &Asked<'_>) -> Result<&Rule, Reject> {
+        let matches = |rule: &Rule| rule.matcher.matches(asked);
         let first = if self.rules.len() <= FEW_RULES {
             self.rules.iter().find(|rule| matches(rule))
         } else {
-            self.first_of_many(path, matches).map(|(_, rule)| rule)
+            self.first_of_many(asked.path, matches).map(|(_, rule)| rule)
         };
         first.ok_or(Reject::NoRule)
     }
 
-    /// A rule that can never match and the earlier rule that takes all its requests: both positions, and the latter.
-    pub fn never_matching(&self) -> Option<(usize, usize, &Rule)> {
-        self.rules.iter().enumerate().find_map(|(at, rule)| {
-            let (PathMatch::Exact(path) | PathMatch::Prefix(path)) = &rule.matcher.path;
+    /// Rules that can never match, each with the first rule that takes all its requests.
+    pub fn never_matching(&self) -> impl Iterator<Item = (&Rule, &Rule)> {
+        self.rules.iter().enumerate().filter_map(|(at, rule)| {
             let covers = |earlier: &Rule| earlier.matcher.covers(&rule.matcher);
             // Whoever covers a path also matches it, and a rule covers itself.
-            let (first, earlier) = self.first_of_many(path.as_bytes(), covers)?;
-            (first < at).then_some((at, first, earlier))
+            let (first, earlier) = self.first_of_many(rule.matcher.path.text().as_bytes(), covers)?;
+            (first < at).then_some((rule, earlier))
         })
     }
 
@@ -129,112 +124,35 @@ impl Policy {
     }
 }
 
-impl Matcher {
-    fn matches(&self, path: &[u8], method: &[u8], websocket: bool) -> bool {
-        (websocket || !self.websocket)
-            && self.path.matches(path)
-            && (self.methods.is_empty() || self.methods.iter().any(|name| name.as_bytes() == method))
-    }
-
-    /// Whether this matches whatever `other` matches.
-    fn covers(&self, other: &Self) -> bool {
-        // A WebSocket handshake is a GET.
-        let handshake = [Box::from("GET")];
-        let methods = if other.websocket { &handshake[..] } else { &other.methods };
-        (other.websocket || !self.websocket)
-            && self.path.covers(&other.path)
-            && (self.methods.is_empty()
-                || (!methods.is_empty() && methods.iter().all(|method| self.methods.contains(method))))
-    }
-}
-
-impl PathMatch {
-    fn covers(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Exact(_), Self::Prefix(_)) => false,
-            (_, Self::Exact(path) | Self::Prefix(path)) => self.matches(path.as_bytes()),
-        }
-    }
-
-    fn matches(&self, path: &[u8]) -> bool {
-        match self {
-            Self::Exact(exact) => exact.as_bytes() == path,
-            Self::Prefix(prefix) => path
-                .strip_prefix(prefix.as_bytes())
-                .is_some_and(|rest| prefix.ends_with('/') || matches!(rest, [] | [b'/', ..])),
-        }
-    }
-}
-
-impl Access {
-    /// # Errors
-    /// [`Reject::Forbidden`] if the principal lacks what the rule asks.
-    pub fn authorize(&self, principal: &Principal) -> Result<(), Reject> {
-        let granted = match self {
-            Self::Anyone | Self::Authenticated => true,
-            Self::Permissions(all) => all.iter().all(|permission| principal.has_permission(permission)),
-            Self::Roles(any) => any.iter().any(|role| principal.has_role(role)),
-        };
-        granted.then_some(()).ok_or(Reject::Forbidden)
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn rule(name: &str, path: PathMatch, methods: &[&str], websocket: bool) -> Rule {
+    pub(crate) fn rule(name: &str, path: PathMatch, methods: &[&str], websocket: bool) -> Rule {
         let methods = methods.iter().map(|name| (*name).into()).collect();
         Rule {
             name: name.into(),
-            matcher: Matcher { path, methods, websocket },
+            position: 0,
+            matcher: Matcher { path, hosts: vec![], methods, websocket },
             accepted: Accepted::default(),
-            access: Access::Authenticated,
+            access: Access::Caller(Demands::default()),
+            forward_token: false,
             mode: Mode::Enforce,
         }
-    }
-
-    fn prefix(prefix: &str) -> PathMatch {
-        PathMatch::Prefix(prefix.into())
-    }
-
-    #[test]
-    fn a_prefix_ends_at_a_segment() {
-        for (rule, path, matches) in [
-            ("/alerts", "/alerts", true),
-            ("/alerts", "/alerts/", true),
-            ("/alerts", "/alerts/7", true),
-            ("/alerts", "/alertsx", false),
-            ("/alerts", "/Alerts", false),
-            ("/alerts", "/", false),
-            ("/ws/", "/ws/", true),
-            ("/ws/", "/ws/quotes", true),
-            ("/ws/", "/ws", false),
-            ("/", "/", true),
-            ("/", "/anything/at/all", true),
-        ] {
-            assert_eq!(prefix(rule).matches(path.as_bytes()), matches, "{rule} {path}");
-        }
-    }
-
-    #[test]
-    fn an_exact_path_is_only_itself() {
-        let exact = PathMatch::Exact("/healthz".into());
-        assert!(exact.matches(b"/healthz"));
-        assert!(!exact.matches(b"/healthz/") && !exact.matches(b"/healthz/x") && !exact.matches(b"/health"));
     }
 
     #[test]
     fn the_first_rule_that_matches_decides() {
         let policy = Policy::new(vec![
-            rule("stream", prefix("/api/"), &["GET"], true),
-            rule("admin", prefix("/api/admin"), &[], false),
-            rule("read", prefix("/api/"), &["GET", "HEAD"], false),
+            rule("stream", PathMatch::prefix("/api/"), &["GET"], true),
+            rule("admin", PathMatch::prefix("/api/admin"), &[], false),
+            rule("read", PathMatch::prefix("/api/"), &["GET", "HEAD"], false),
         ]);
         let route = |path: &str, method: &str, websocket| {
-            policy.route(path.as_bytes(), method.as_bytes(), websocket).map(|rule| &*rule.name)
+            let asked = Asked { path: path.as_bytes(), host: b"", method: method.as_bytes(), websocket };
+            policy.route(&asked).map(|rule| &*rule.name)
         };
         assert_eq!(route("/api/admin", "GET", true), Ok("stream"));
         assert_eq!(route("/api/admin", "GET", false), Ok("admin"));
@@ -245,19 +163,55 @@ mod tests {
         assert_eq!(route("/other", "GET", false), Err(Reject::NoRule));
     }
 
+    /// Paths and templates alike: a request may well be for `/{x}`.
     fn path() -> impl Strategy<Value = String> {
-        "/((a|b|ab)(/(a|b|ab)){0,3}/?)?"
+        "/((a|b|ab|\\{x\\})(/(a|b|ab|\\{x\\})){0,3}/?)?"
     }
 
-    fn matcher() -> impl Strategy<Value = Matcher> {
+    fn path_match() -> impl Strategy<Value = PathMatch> {
+        (path(), any::<bool>()).prop_map(|(path, exact)| match exact {
+            true => PathMatch::exact(&path),
+            false => PathMatch::prefix(&path),
+        })
+    }
+
+    const HOSTS: [&str; 6] =
+        ["a.example", "b.a.example", "x.a.example", "x.b.a.example", "other.example", "elsewhere.test"];
+
+    fn hosts() -> impl Strategy<Value = Vec<HostMatch>> {
+        let host = prop::sample::select(vec![
+            "a.example",
+            "b.a.example",
+            "*.a.example",
+            "*.b.a.example",
+            "*.example",
+        ]);
+        prop::collection::vec(host.prop_map(HostMatch::read), 0..3)
+    }
+
+    pub(crate) fn matcher() -> impl Strategy<Value = Matcher> {
         let methods = prop::collection::vec(prop::sample::select(vec!["GET", "POST", "PUT"]), 0..3);
-        (path(), any::<bool>(), methods, any::<bool>()).prop_map(|(path, exact, mut methods, websocket)| {
-            let path = path.into();
-            let path = if exact { PathMatch::Exact(path) } else { PathMatch::Prefix(path) };
+        (path_match(), hosts(), methods, any::<bool>()).prop_map(|(path, hosts, mut methods, websocket)| {
             if websocket && !methods.is_empty() {
                 methods.push("GET");
             }
-            rule("", path, &methods, websocket).matcher
+            Matcher { hosts, ..rule("", path, &methods, websocket).matcher }
+        })
+    }
+
+    /// Methods, and whether it is a handshake: one of each kind that a [`matcher`] tells apart.
+    const KINDS: [(&str, bool); 5] =
+        [("GET", false), ("POST", false), ("PUT", false), ("BREW", false), ("GET", true)];
+
+    /// Requests of every kind for a path.
+    pub(crate) fn requests(path: &str) -> impl Iterator<Item = Asked<'_>> {
+        HOSTS.into_iter().flat_map(move |host| {
+            KINDS.map(|(method, websocket)| Asked {
+                path: path.as_bytes(),
+                host: host.as_bytes(),
+                method: method.as_bytes(),
+                websocket,
+            })
         })
     }
 
@@ -266,33 +220,31 @@ mod tests {
 
         #[test]
         fn a_matcher_covers_another_exactly_if_no_request_tells_them_apart(one in matcher(), other in matcher()) {
-            let (PathMatch::Exact(path) | PathMatch::Prefix(path)) = &other.path;
-            let paths = ["", "x", "/x"].map(|more| format!("{path}{more}"));
-            let requests = ["GET", "POST", "PUT", "BREW"].map(|method| (method, false)).into_iter().chain([("GET", true)]);
-            let told_apart = requests.into_iter().any(|(method, websocket)| paths.iter().any(|path| {
-                let matches = |m: &Matcher| m.matches(path.as_bytes(), method.as_bytes(), websocket);
-                matches(&other) && !matches(&one)
-            }));
+            // A parameter for which nobody has a literal, and one for each that there is.
+            let paths = ["{x}", "a", "b", "ab"].map(|value| other.path.text().replace("{x}", value));
+            let paths = paths.iter().flat_map(|path| ["", "x", "/x"].map(|more| format!("{path}{more}")));
+            let told_apart = paths.into_iter().any(|path| {
+                requests(&path).any(|asked| other.matches(&asked) && !one.matches(&asked))
+            });
             prop_assert_eq!(one.covers(&other), !told_apart);
         }
 
         #[test]
         fn the_index_misses_no_rule_and_keeps_their_order(
-            rules in prop::collection::vec((path(), any::<bool>(), any::<bool>(), any::<bool>()), 0..12),
-            requests in prop::collection::vec((path(), any::<bool>(), any::<bool>()), 1..8),
+            rules in prop::collection::vec(matcher(), 0..12), requests in prop::collection::vec(
+                (path(), prop::sample::select(HOSTS.to_vec()), prop::sample::select(KINDS.to_vec())), 1..8),
         ) {
-            let rules = rules.into_iter().enumerate().map(|(at, (path, exact, get, websocket))| {
-                let path = path.into();
-                let path = if exact { PathMatch::Exact(path) } else { PathMatch::Prefix(path) };
-                rule(&at.to_string(), path, if get { &["GET"] } else { &[] }, websocket)
+            let rules = rules.into_iter().enumerate().map(|(at, matcher)| {
+                Rule { matcher, ..rule(&at.to_string(), PathMatch::prefix("/"), &[], false) }
             });
             let policy = Policy::new(rules.collect());
-            for (path, get, websocket) in requests {
-                let method: &[u8] = if get { b"GET" } else { b"POST" };
-                let matches = |rule: &Rule| rule.matcher.matches(path.as_bytes(), method, websocket);
+            for (path, host, (method, websocket)) in requests {
+                let (path, host, method) = (path.as_bytes(), host.as_bytes(), method.as_bytes());
+                let asked = Asked { path, host, method, websocket };
+                let matches = |rule: &Rule| rule.matcher.matches(&asked);
                 let expected = policy.rules.iter().find(|rule| matches(rule));
-                let found = policy.first_of_many(path.as_bytes(), matches);
-                prop_assert_eq!(found.map(|(_, rule)| &rule.name), expected.map(|rule| &rule.name), "{}", path);
+                let found = policy.first_of_many(path, matches);
+                prop_assert_eq!(found.map(|(_, rule)| &rule.name), expected.map(|rule| &rule.name), "{:?}", asked);
             }
         }
     }

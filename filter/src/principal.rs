@@ -6,6 +6,10 @@ use std::rc::Rc;
 
 use countersign_claims::{AccessClaims, Reject, Window};
 
+pub use claim::{Claim, ClaimHeader};
+
+mod claim;
+
 /// A header that only the edge sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdentityHeader {
@@ -56,6 +60,8 @@ pub struct Principal {
     ends: [usize; 1 + PARTS],
     method: AuthMethod,
     window: Window,
+    /// When the user authenticated, in Unix seconds.
+    authenticated_at: Option<i64>,
 }
 
 /// What is known of a caller. Empty if the token does not say it.
@@ -68,15 +74,21 @@ enum Part {
     SessionId,
     /// Separated by spaces.
     Permissions,
+    /// The ways in which the user authenticated, separated by spaces.
+    Methods,
+    /// The values of the configured [`ClaimHeader`]s, a line each.
+    Claims,
 }
 
-const PARTS: usize = 5;
+const PARTS: usize = 7;
 
 /// Who it is and for how long, whatever the token was.
 impl PartialEq for Principal {
     fn eq(&self, other: &Self) -> bool {
-        let seen =
-            |of: &Self| (of.ends.map(|end| end.saturating_sub(of.token_length())), of.method, of.window);
+        let seen = |of: &Self| {
+            let ends = of.ends.map(|end| end.saturating_sub(of.token_length()));
+            (ends, of.method, of.window, of.authenticated_at)
+        };
         self.parts() == other.parts() && seen(self) == seen(other)
     }
 }
@@ -84,10 +96,12 @@ impl PartialEq for Principal {
 impl Eq for Principal {}
 
 impl Principal {
+    /// `headers` are those by which upstreams are told of more claims.
+    ///
     /// # Errors
     /// [`Reject::InvalidClaims`] if `sub`, `session_id` or a role is not printable ASCII without spaces and commas, or
-    /// `email` has control characters.
-    pub fn new(claims: &AccessClaims, window: Window) -> Result<Self, Reject> {
+    /// `email` or another claim for a header has control characters.
+    pub fn new(claims: &AccessClaims, window: Window, headers: &[ClaimHeader]) -> Result<Self, Reject> {
         let plain = |value: &str| {
             let plain = !value.is_empty() && value.bytes().all(|b| b.is_ascii_graphic() && b != b',');
             plain.then_some(()).ok_or(Reject::InvalidClaims)
@@ -97,6 +111,10 @@ impl Principal {
         claims.roles.iter().try_for_each(|role| plain(role))?;
         let email = header_value(claims.email.as_deref().unwrap_or_default())?;
         let roles = claims.roles.join(",");
+        // A name with a space in it is nobody's.
+        let methods: Vec<_> =
+            claims.amr.iter().map(String::as_str).filter(|name| !name.contains(' ')).collect();
+        let told = headers.iter().map(|header| header.claim.value(claims)).collect::<Result<Vec<_>, _>>()?;
         // No token yet; then in the order of `Part`.
         let parts: [&str; 1 + PARTS] = [
             "",
@@ -105,6 +123,8 @@ impl Principal {
             &roles,
             claims.session_id.as_deref().unwrap_or_default(),
             claims.scope.as_deref().unwrap_or_default(),
+            &methods.join(" "),
+            &told.join("\n"),
         ];
         let mut end = 0_usize;
         let ends = parts.map(|part| {
@@ -112,7 +132,7 @@ impl Principal {
             end
         });
         let text = parts.concat().into_bytes().into();
-        Ok(Self { text, ends, method: AuthMethod::Jwt, window })
+        Ok(Self { text, ends, method: AuthMethod::Jwt, window, authenticated_at: claims.auth_time })
     }
 
     /// The same caller with the token beside what it says.
@@ -152,6 +172,22 @@ impl Principal {
         granted.filter(|name| !name.is_empty()).any(|name| name == permission.as_bytes())
     }
 
+    /// Whether the user authenticated in this way (`amr`, RFC 8176), perhaps among others.
+    pub fn authenticated_by(&self, method: &str) -> bool {
+        self.part(Part::Methods).split(|b| *b == b' ').any(|used| used == method.as_bytes())
+    }
+
+    /// When the user authenticated, in Unix seconds, if the token says it.
+    pub fn authenticated_at(&self) -> Option<i64> {
+        self.authenticated_at
+    }
+
+    /// The values of the headers that this principal was made with, in their order; empty for what the token does not
+    /// say.
+    pub fn told_claims(&self) -> impl Iterator<Item = &[u8]> {
+        self.part(Part::Claims).split(|b| *b == b'\n')
+    }
+
     /// When this principal's credential is valid.
     pub fn window(&self) -> Window {
         self.window
@@ -174,15 +210,15 @@ impl Principal {
     }
 }
 
-/// An e-mail address as a header value. Plain addresses stand as they are; what is not printable ASCII, and `%`
-/// and `,`, is percent-encoded (RFC 3986 §2.1), so that an internationalised address (RFC 6531) survives every
+/// A text, such as an e-mail address, as a header value. What is plain stands as it is; what is not printable ASCII, and
+/// `%` and `,`, is percent-encoded (RFC 3986 §2.1), so that an internationalised address (RFC 6531) survives every
 /// server's idea of header encoding.
-fn header_value(email: &str) -> Result<String, Reject> {
-    if email.chars().any(char::is_control) {
+fn header_value(text: &str) -> Result<String, Reject> {
+    if text.chars().any(char::is_control) {
         return Err(Reject::InvalidClaims);
     }
-    let mut value = String::with_capacity(email.len());
-    for byte in email.bytes() {
+    let mut value = String::with_capacity(text.len());
+    for byte in text.bytes() {
         if byte.is_ascii_graphic() && !matches!(byte, b'%' | b',') {
             value.push(char::from(byte));
         } else {
@@ -193,15 +229,15 @@ fn header_value(email: &str) -> Result<String, Reject> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use countersign_claims::Audience;
     use proptest::prelude::*;
 
     use super::*;
 
-    const ALWAYS: Window = Window { from: i64::MIN, until: i64::MAX };
+    pub(crate) const ALWAYS: Window = Window { from: i64::MIN, until: i64::MAX };
 
-    fn claims() -> AccessClaims {
+    pub(crate) fn claims() -> AccessClaims {
         AccessClaims {
             iss: "user_service".into(),
             aud: Audience::One("trading_platform".into()),
@@ -222,7 +258,7 @@ mod tests {
     }
 
     fn headers(claims: &AccessClaims) -> Result<Vec<String>, Reject> {
-        let principal = Principal::new(claims, ALWAYS)?;
+        let principal = Principal::new(claims, ALWAYS, &[])?;
         let value = |header| String::from_utf8(principal.value(header).to_vec()).unwrap();
         Ok(IdentityHeader::ALL.map(value).into())
     }
@@ -264,11 +300,11 @@ mod tests {
 
     #[test]
     fn a_role_is_not_a_part_of_another() {
-        let principal = Principal::new(&claims(), ALWAYS).unwrap();
+        let principal = Principal::new(&claims(), ALWAYS, &[]).unwrap();
         assert!(principal.has_role("admin") && principal.has_permission("alerts:write"));
         assert!(!principal.has_role("adm") && !principal.has_role("user,admin") && !principal.has_role(""));
         assert!(!principal.has_permission("alerts") && !principal.has_permission(""));
-        let nobody = Principal::new(&AccessClaims { roles: vec![], ..claims() }, ALWAYS).unwrap();
+        let nobody = Principal::new(&AccessClaims { roles: vec![], ..claims() }, ALWAYS, &[]).unwrap();
         assert!(!nobody.has_role("admin"));
     }
 
@@ -276,7 +312,7 @@ mod tests {
         #[test]
         fn no_claim_escapes_its_header(sub in "\\PC*|[\\x00-\\x7f]*", email in "\\PC*|[\\x00-\\x7f]*", role in ".*") {
             let claims = AccessClaims { sub, email: Some(email), roles: vec![role], ..claims() };
-            if let Ok(principal) = Principal::new(&claims, ALWAYS) {
+            if let Ok(principal) = Principal::new(&claims, ALWAYS, &[]) {
                 for header in IdentityHeader::ALL {
                     let value = principal.value(header);
                     prop_assert!(value.iter().all(u8::is_ascii_graphic), "{:?}", value);

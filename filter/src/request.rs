@@ -4,7 +4,7 @@
 
 use countersign_claims::Reject;
 
-use crate::principal::IdentityHeader;
+use crate::principal::{ClaimHeader, IdentityHeader};
 
 /// Set by Envoy itself, before the filter runs: its own spelling stays, look-alikes go.
 const REQUEST_ID: &str = "x-request-id";
@@ -54,6 +54,8 @@ pub struct RequestView<'r> {
     pub protocols: Vec<&'r [u8]>,
     /// Header names that could pass for an identity header upstream, as the host spells them.
     pub spoofed: Vec<&'r [u8]>,
+    /// More names that only the edge sets, as the configuration has them.
+    pub claim_headers: &'r [ClaimHeader],
 }
 
 impl<'r> RequestView<'r> {
@@ -77,7 +79,9 @@ impl<'r> RequestView<'r> {
             b"transfer-encoding" => &mut self.transfer_encoding,
             b"authorization" => &mut self.authorization,
             b"sec-websocket-protocol" => return self.protocols.push(value),
-            _ if is_reserved(name) && !self.spoofed.contains(&name) => return self.spoofed.push(name),
+            _ if is_reserved(name, self.claim_headers) && !self.spoofed.contains(&name) => {
+                return self.spoofed.push(name);
+            }
             _ => return,
         };
         field.push(value);
@@ -105,6 +109,16 @@ impl<'r> RequestView<'r> {
         };
         let upgrade_with_body = self.upgrade != Field::Absent && self.has_body();
         method.filter(|_| one_host && !upgrade_with_body).ok_or(Reject::BadRequest)
+    }
+
+    /// The host that a request is for, without its port and without the dot that may end it; for rules that are for
+    /// certain hosts.
+    ///
+    /// # Errors
+    /// [`Reject::BadRequest`] if there is none, or it is not written as one (RFC 9110 §4.2.3): somebody else may read it
+    /// as another.
+    pub fn sound_host(&self) -> Result<&'r [u8], Reject> {
+        self.authority.single().and_then(host).ok_or(Reject::BadRequest)
     }
 
     /// What to log for the method of a refused request, if it is not fit for that: over HTTP/2 it can be a whole token.
@@ -142,6 +156,30 @@ fn names_upgrade(list: &[u8]) -> bool {
     list.split(|b| *b == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
 }
 
+/// The host of an authority: a name, an IPv4 address, or an IPv6 address in brackets, and perhaps a port.
+pub(crate) fn host(authority: &[u8]) -> Option<&[u8]> {
+    let is_port = |rest: &[u8]| match rest {
+        [] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    if let Some(address) = authority.strip_prefix(b"[") {
+        let end = address.iter().position(|b| *b == b']')?;
+        let (address, rest) = address.split_at_checked(end)?;
+        let sound = !address.is_empty()
+            && address.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'))
+            && is_port(rest.get(1..)?);
+        return authority.get(..end.checked_add(2)?).filter(|_| sound);
+    }
+    let end = authority.iter().position(|b| *b == b':').unwrap_or(authority.len());
+    let (name, port) = authority.split_at_checked(end)?;
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    let is_label = |label: &[u8]| {
+        !label.is_empty() && label.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    (is_port(port) && name.split(|b| *b == b'.').all(is_label)).then_some(name)
+}
+
 /// Method names are compared with case (RFC 9110 §9.1), and all that are in use are upper case: a server that takes
 /// `delete` for `DELETE` would do what a rule for `DELETE` was not asked about.
 pub fn is_method(name: &[u8]) -> bool {
@@ -151,33 +189,42 @@ pub fn is_method(name: &[u8]) -> bool {
 
 /// Whether a trailer of this name has to go. Some servers make one map of headers and trailers, where it would be what
 /// the edge has removed, or set.
-pub fn is_reserved_trailer(name: &[u8]) -> bool {
-    is_reserved(name)
+pub fn is_reserved_trailer(name: &[u8], claim_headers: &[ClaimHeader]) -> bool {
+    is_reserved(name, claim_headers)
         || name.eq_ignore_ascii_case(REQUEST_ID.as_bytes())
         || name.eq_ignore_ascii_case(b"authorization")
 }
 
-/// Whether an upstream could take `name` for a header that only the edge sets: CGI-like servers fold case, and
-/// make one character of all that are neither letters nor digits.
-pub fn is_reserved(name: &[u8]) -> bool {
+/// Whether an upstream could take `name` for a header that only the edge sets.
+fn is_reserved(name: &[u8], claim_headers: &[ClaimHeader]) -> bool {
+    claim_headers.iter().any(|header| could_be_read_as(name, &header.name)) || is_identity(name)
+}
+
+/// Whether an upstream could take `name` for one of the headers that every edge keeps for itself.
+pub fn is_identity(name: &[u8]) -> bool {
     // Most names leave here.
     if !matches!(name, [b'x' | b'X', separator, ..] if !separator.is_ascii_alphanumeric())
         || name == REQUEST_ID.as_bytes()
     {
         return false;
     }
-    let folds_to = |reserved: &str| {
-        name.len() == reserved.len()
-            && name.iter().zip(reserved.bytes()).all(|(seen, reserved)| {
-                seen.eq_ignore_ascii_case(&reserved) || (reserved == b'-' && !seen.is_ascii_alphanumeric())
-            })
-    };
-    folds_to(REQUEST_ID) || IdentityHeader::ALL.iter().any(|header| folds_to(header.name()))
+    could_be_read_as(name, REQUEST_ID)
+        || IdentityHeader::ALL.iter().any(|header| could_be_read_as(name, header.name()))
+}
+
+/// CGI-like servers fold case, and make one character of all that are neither letters nor digits.
+fn could_be_read_as(name: &[u8], reserved: &str) -> bool {
+    name.len() == reserved.len()
+        && name.iter().zip(reserved.bytes()).all(|(seen, reserved)| {
+            seen.eq_ignore_ascii_case(&reserved)
+                || !(seen.is_ascii_alphanumeric() || reserved.is_ascii_alphanumeric())
+        })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::principal::Claim;
 
     #[test]
     fn sees_every_spelling_of_an_identity_header() {
@@ -240,6 +287,52 @@ mod tests {
         assert!(!nominates(&[upgrade, ("connection", "Upgrade")]) && !nominates(&[upgrade]));
         assert!(!nominates(&[upgrade, ("connection", "keep-alive")]), "it does not become one");
         assert!(!nominates(&[("connection", "upgrade, x-user-id")]));
+    }
+
+    #[test]
+    fn sees_every_spelling_of_a_header_for_a_claim() {
+        let own = [ClaimHeader { name: "tenant-name".into(), claim: Claim::Name }];
+        let mut view = RequestView { claim_headers: &own, ..RequestView::default() };
+        let spellings = ["tenant-name", "Tenant_Name", "TENANT.NAME"];
+        for name in spellings.into_iter().chain(["tenant-names", "tenantname", "x-tenant-name"]) {
+            view.add(name.as_bytes(), b"mallory");
+        }
+        assert_eq!(view.spoofed, spellings.map(str::as_bytes));
+    }
+
+    #[test]
+    fn a_host_is_read_without_port_and_in_one_way() {
+        for (authority, expected) in [
+            ("edge.example", Some("edge.example")),
+            ("Edge.Example:8080", Some("Edge.Example")),
+            ("edge.example.", Some("edge.example")),
+            ("edge.example.:443", Some("edge.example")),
+            ("127.0.0.1:8080", Some("127.0.0.1")),
+            ("[::1]", Some("[::1]")),
+            ("[::1]:8080", Some("[::1]")),
+            ("a_b.internal:", Some("a_b.internal")),
+            ("", None),
+            (".", None),
+            (".edge.example", None),
+            ("edge..example", None),
+            ("edge.example..", None),
+            ("user@edge.example", None),
+            ("edge.example:80:80", None),
+            ("edge.example:x", None),
+            ("edge.example/x", None),
+            ("edge%2eexample", None),
+            ("ädge.example", None),
+            ("[::1", None),
+            ("[]", None),
+            ("[::1]x", None),
+            ("[x]", None),
+        ] {
+            let headers = [(":authority", authority)];
+            let host =
+                RequestView::of(&headers).sound_host().ok().map(|host| std::str::from_utf8(host).unwrap());
+            assert_eq!(host, expected, "{authority}");
+        }
+        assert_eq!(RequestView::of(&[]).sound_host(), Err(Reject::BadRequest));
     }
 
     #[test]

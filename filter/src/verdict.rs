@@ -2,17 +2,32 @@
 
 use std::rc::Rc;
 
-use countersign_claims::Reject;
+use countersign_claims::{REALM, Reject};
 
-use crate::principal::{IdentityHeader, Principal};
+use crate::policy::Rule;
+use crate::principal::{ClaimHeader, IdentityHeader, Principal};
 
 /// The decision about a request.
 #[derive(Debug)]
 pub struct Verdict<'a> {
     pub decision: Decision,
     /// The rule that matched.
-    pub rule: Option<&'a str>,
+    pub rule: Option<&'a Rule>,
     pub edits: Edits<'a>,
+    /// What logs and other filters are told.
+    pub told: &'a [Told],
+}
+
+/// What access logs and filters behind this one find in filter state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// The name of the rule that matched.
+    Rule,
+    /// Why the request was, or would have been, refused.
+    Reason,
+    /// Who is calling: the token's `sub`.
+    Subject,
+    Session,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +48,8 @@ pub struct Edits<'a> {
     pub spoofed: &'a [&'a [u8]],
     /// Upstreams get no `Authorization`, or none that was not verified beside who is calling.
     pub strip_authorization: bool,
+    /// What they get for it instead of what was sent: the token that was verified.
+    pub authorization: Option<Vec<u8>>,
     /// The method that may be logged of a request whose own could be anything.
     pub method: Option<&'static [u8]>,
     /// `Connection: Upgrade`, and no other header nominated for removal at the next hop (RFC 9110 §7.6.1): that could
@@ -46,6 +63,60 @@ pub struct Edits<'a> {
     pub identity: Option<Rc<Principal>>,
     /// The headers by which upstreams are told.
     pub identity_headers: &'a [IdentityHeader],
+    /// And those for more of what the token says.
+    pub claim_headers: &'a [ClaimHeader],
+}
+
+impl Verdict<'_> {
+    /// The value of `WWW-Authenticate` for a refusal (RFC 6750 §3), with what a login must be where that is the matter
+    /// (RFC 9470 §3).
+    pub fn challenge(&self, reject: Reject) -> Option<String> {
+        let mut challenge = reject.www_authenticate(REALM)?;
+        if reject.asks_to_log_in_again()
+            && let Some(demands) = self.rule.and_then(|rule| rule.access.demands())
+        {
+            challenge.push_str(&demands.login());
+        }
+        Some(challenge)
+    }
+}
+
+impl Told {
+    pub const ALL: [Self; 4] = [Self::Rule, Self::Reason, Self::Subject, Self::Session];
+    /// Each costs a call to the host, and who is calling is not everybody's to read.
+    pub const DEFAULT: [Self; 2] = [Self::Rule, Self::Reason];
+
+    /// In a configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rule => "rule",
+            Self::Reason => "reason",
+            Self::Subject => "subject",
+            Self::Session => "session",
+        }
+    }
+
+    /// In filter state, where the host puts `wasm.` before it: `%FILTER_STATE(wasm.countersign_rule:PLAIN)%`.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Rule => "countersign_rule",
+            Self::Reason => "countersign_reason",
+            Self::Subject => "countersign_subject",
+            Self::Session => "countersign_session",
+        }
+    }
+
+    /// What there is to tell; nothing is told that is not known.
+    pub fn value<'v>(self, verdict: &'v Verdict<'_>) -> Option<&'v [u8]> {
+        let of_caller = |header| verdict.edits.identity.as_deref().map(|principal| principal.value(header));
+        let value = match self {
+            Self::Rule => verdict.rule.map(|rule| rule.name.as_bytes()),
+            Self::Reason => verdict.decision.reject().map(|reject| reject.reason().as_bytes()),
+            Self::Subject => of_caller(IdentityHeader::UserId),
+            Self::Session => of_caller(IdentityHeader::SessionId),
+        };
+        value.filter(|value| !value.is_empty())
+    }
 }
 
 impl Decision {

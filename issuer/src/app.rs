@@ -121,6 +121,7 @@ impl App {
         };
         let registrations = Registrations {
             db: db.clone(),
+            limits: limits.clone(),
             passwords: new_passwords.clone(),
             verification: verification.clone(),
             grants: grants.clone(),

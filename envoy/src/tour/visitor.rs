@@ -15,7 +15,7 @@ pub(super) const PASSWORD: &str = "a calm orange lighthouse";
 
 #[derive(Debug)]
 pub(super) struct Visitor {
-    edge: String,
+    pub(super) edge: String,
     client: Client,
     secrets: RefCell<Vec<String>>,
 }
@@ -49,7 +49,10 @@ impl Visitor {
     }
 
     pub(super) fn remember(&self, secret: &str) {
-        self.secrets.borrow_mut().push(secret.to_owned());
+        let mut secrets = self.secrets.borrow_mut();
+        if !secrets.iter().any(|known| known == secret) {
+            secrets.push(secret.to_owned());
+        }
     }
 
     pub(super) async fn register(&self, email: &str) -> Result<Login> {
@@ -60,12 +63,19 @@ impl Visitor {
     }
 
     pub(super) async fn login(&self, email: &str) -> Result<Login> {
-        let answer = self.post("/v1/auth/login", &json!({"email": email, "password": PASSWORD})).await?;
-        ensure!(answer.status == 200, "login: {}", answer.summary());
-        self.logged_in(&answer)
+        self.login_with(email, PASSWORD).await
     }
 
-    fn logged_in(&self, answer: &Answer) -> Result<Login> {
+    pub(super) async fn login_with(&self, email: &str, password: &str) -> Result<Login> {
+        self.logged_in(&self.try_login(email, password).await?.expect(200, "login")?)
+    }
+
+    pub(super) async fn try_login(&self, email: &str, password: &str) -> Result<Answer> {
+        self.remember(password);
+        self.post("/v1/auth/login", &json!({"email": email, "password": password})).await
+    }
+
+    pub(super) fn logged_in(&self, answer: &Answer) -> Result<Login> {
         let login = Login {
             access_token: answer.text("/access_token")?,
             refresh_token: answer.text("/refresh_token")?,
@@ -94,6 +104,14 @@ impl Visitor {
         Answer::to(self.request(Method::POST, path).json(body)).await
     }
 
+    pub(super) async fn post_as(&self, token: &str, path: &str, body: &Value) -> Result<Answer> {
+        Answer::to(self.request(Method::POST, path).bearer_auth(token).json(body)).await
+    }
+
+    pub(super) async fn patch_as(&self, token: &str, path: &str, body: &Value) -> Result<Answer> {
+        Answer::to(self.request(Method::PATCH, path).bearer_auth(token).json(body)).await
+    }
+
     pub(super) async fn get(&self, path: &str) -> Result<Answer> {
         Answer::to(self.request(Method::GET, path)).await
     }
@@ -117,6 +135,32 @@ impl Answer {
         let status = response.status().as_u16();
         let body = serde_json::from_str(&response.text().await?).unwrap_or_default();
         Ok(Self { status, body, content_type, challenge })
+    }
+
+    /// One that came over the wire as text: HTTP/1.1, head and body.
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let (head, body) = text.split_once("\r\n\r\n").context("no HTTP")?;
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).context("no status line")?;
+        let header = |name: &str| {
+            let named = |line: &str| {
+                let (found, value) = line.split_once(": ")?;
+                found.eq_ignore_ascii_case(name).then(|| value.to_owned())
+            };
+            lines.clone().find_map(named)
+        };
+        Ok(Self {
+            status: status.parse().with_context(|| format!("the status {status:?}"))?,
+            body: serde_json::from_str(body).unwrap_or_default(),
+            content_type: header(CONTENT_TYPE.as_str()).unwrap_or_default(),
+            challenge: header(WWW_AUTHENTICATE.as_str()),
+        })
+    }
+
+    /// That it has this status; `what` tells what was asked for if it has another.
+    pub(super) fn expect(self, status: u16, what: &str) -> Result<Self> {
+        ensure!(self.status == status, "{what}: wanted {status}, got {}", self.summary());
+        Ok(self)
     }
 
     pub(super) fn text(&self, pointer: &str) -> Result<String> {

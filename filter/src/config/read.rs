@@ -5,12 +5,12 @@ use std::time::Duration;
 use countersign_claims::Keyring;
 
 use super::json::{Json, Node};
-use super::{Config, InvalidConfig, KeySources, RemoteKeys, duration, rules};
-use crate::principal::IdentityHeader;
+use super::{Config, Findings, InvalidConfig, KeySources, RemoteKeys, duration, headers, rules};
 use crate::sync::Pace;
+use crate::verdict::Told;
 
 const DEFAULT_CACHE_BYTES: usize = 8 << 20;
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 12] = [
     "issuer",
     "audiences",
     "clock_skew",
@@ -18,6 +18,8 @@ const FIELDS: [&str; 10] = [
     "cache",
     "forward_authorization",
     "identity_headers",
+    "claim_headers",
+    "filter_state",
     "rules",
     "revocations",
     "api_keys",
@@ -25,23 +27,36 @@ const FIELDS: [&str; 10] = [
 /// A VM has less than 4 GiB, the host may have set it a limit, and each worker has a cache.
 const MOST_CACHE_BYTES: usize = 256 << 20;
 
-pub(super) fn config(json: &[u8]) -> Result<Config, InvalidConfig> {
-    let document = Json::parse(json)?;
-    let root = document.root().object(&FIELDS)?;
+pub(super) fn config(json: &[u8], findings: &mut Findings) -> Option<Config> {
+    let document = findings.keep(Json::parse(json))?;
+    let root = findings.keep(document.root().object(&FIELDS))?;
     for field in ["revocations", "api_keys"] {
         if let Some(node) = root.optional(field) {
-            return Err(node.invalid("is not available in this version"));
+            findings.keep::<()>(Err(node.invalid("is not available in this version")));
         }
     }
-    Ok(Config {
-        issuer: plain_text(&root.required("issuer")?)?.to_owned(),
-        audiences: audiences(&root.required("audiences")?)?,
-        clock_skew: clock_skew(root.optional("clock_skew"))?,
-        keys: keys(&root.required("keys")?)?,
-        cache_bytes: cache_bytes(root.optional("cache"))?,
-        forward_authorization: root.optional("forward_authorization").map_or(Ok(true), |node| node.flag())?,
-        identity_headers: identity_headers(root.optional("identity_headers"))?,
-        policy: rules::read(&root.required("rules")?)?,
+    let issuer = findings.keep(root.required("issuer").and_then(|node| Ok(plain_text(&node)?.to_owned())));
+    let listed = findings.keep(root.required("audiences").and_then(|node| audiences(&node)));
+    let skew = findings.keep(clock_skew(root.optional("clock_skew")));
+    let sources = findings.keep(root.required("keys").and_then(|node| keys(&node)));
+    let cache = findings.keep(cache_bytes(root.optional("cache")));
+    let authorization = root.optional("forward_authorization").map_or(Ok(true), |node| node.flag());
+    let authorization = findings.keep(authorization);
+    let identity = findings.keep(headers::of_identity(root.optional("identity_headers")));
+    let claims = findings.keep(headers::of_claims(root.optional("claim_headers")));
+    let state = findings.keep(filter_state(root.optional("filter_state")));
+    let policy = findings.keep(root.required("rules")).and_then(|node| rules::read(&node, findings));
+    Some(Config {
+        issuer: issuer?,
+        audiences: listed?,
+        clock_skew: skew?,
+        keys: sources?,
+        cache_bytes: cache?,
+        forward_authorization: authorization?,
+        identity_headers: identity?,
+        claim_headers: claims?,
+        filter_state: state?,
+        policy: policy?,
     })
 }
 
@@ -69,19 +84,28 @@ fn cache_bytes(node: Option<Node<'_>>) -> Result<usize, InvalidConfig> {
     cache.optional("max_bytes").map_or(Ok(DEFAULT_CACHE_BYTES), |node| node.whole(MOST_CACHE_BYTES))
 }
 
-fn identity_headers(node: Option<Node<'_>>) -> Result<Vec<IdentityHeader>, InvalidConfig> {
-    let Some(node) = node else { return Ok(IdentityHeader::ALL.into()) };
+fn filter_state(node: Option<Node<'_>>) -> Result<Vec<Told>, InvalidConfig> {
+    let Some(node) = node else { return Ok(Told::DEFAULT.into()) };
+    one_of_each(&node, &Told::ALL, Told::name)
+}
+
+/// A list of some of `all`, by name, none of them twice.
+pub(super) fn one_of_each<T: Copy + PartialEq>(
+    node: &Node<'_>,
+    all: &[T],
+    name: fn(T) -> &'static str,
+) -> Result<Vec<T>, InvalidConfig> {
     let mut wanted = Vec::new();
     for item in node.items()? {
-        let name = item.text()?;
-        let Some(header) = IdentityHeader::ALL.into_iter().find(|header| header.name() == name) else {
-            let names = IdentityHeader::ALL.map(IdentityHeader::name).join("`, `");
-            return Err(item.invalid(&format!("is not an identity header; these are `{names}`")));
+        let text = item.text()?;
+        let Some(found) = all.iter().copied().find(|known| name(*known) == text) else {
+            let names = all.iter().map(|known| name(*known)).collect::<Vec<_>>().join("`, `");
+            return Err(item.invalid(&format!("is none of `{names}`")));
         };
-        if wanted.contains(&header) {
+        if wanted.contains(&found) {
             return Err(item.invalid("is there twice"));
         }
-        wanted.push(header);
+        wanted.push(found);
     }
     Ok(wanted)
 }
@@ -103,7 +127,7 @@ fn inline_keys(node: &Node<'_>) -> Result<Keyring, InvalidConfig> {
 }
 
 fn remote_keys(node: &Node<'_>) -> Result<RemoteKeys, InvalidConfig> {
-    let remote = node.object(&["cluster", "authority", "path", "refresh", "timeout"])?;
+    let remote = node.object(&["cluster", "authority", "path", "refresh", "timeout", "max_age"])?;
     let cluster = plain_text(&remote.required("cluster")?)?.to_owned();
     let authority = remote.optional("authority").map_or(Ok(&*cluster), |node| plain_text(&node))?.to_owned();
     let node = remote.required("path")?;
@@ -115,9 +139,26 @@ fn remote_keys(node: &Node<'_>) -> Result<RemoteKeys, InvalidConfig> {
         remote.optional(field).map_or(Ok(default), |node| duration::read(&node, least, most))
     };
     let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
-    let refresh = duration("refresh", minute, second, Duration::from_secs(86_400))?;
+    let day = Duration::from_secs(86_400);
+    let refresh = duration("refresh", minute, second, day)?;
     let timeout = duration("timeout", Duration::from_secs(5), Duration::from_millis(10), minute)?;
-    Ok(RemoteKeys { cluster, authority, path, pace: Pace { refresh, timeout } })
+    let max_age = remote.optional("max_age").map(|node| {
+        let max_age = duration::read(&node, second, day.saturating_mul(365))?;
+        // One attempt may fail, and the next comes a moment later.
+        let least = refresh.saturating_mul(2);
+        if max_age < least {
+            let reason = "is less than two refreshes: keys would be dropped while the issuer is well";
+            return Err(node.invalid(reason));
+        }
+        Ok(max_age)
+    });
+    Ok(RemoteKeys {
+        cluster,
+        authority,
+        path,
+        pace: Pace { refresh, timeout },
+        max_age: max_age.transpose()?,
+    })
 }
 
 /// Names that end up in headers, challenges and logs: printable ASCII without spaces and quotes.

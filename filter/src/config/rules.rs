@@ -1,53 +1,61 @@
 //! `rules`: which requests, with which credentials, may be made by whom.
 
-use super::InvalidConfig;
 use super::json::{Json, Node};
 use super::read::plain_text;
+use super::{Findings, InvalidConfig, access};
 use crate::credential::Accepted;
 use crate::policy::path::Target;
-use crate::policy::{Access, Matcher, Mode, PathMatch, Policy, Rule};
-use crate::request::is_method;
+use crate::policy::{Access, HostMatch, Matcher, Mode, PathMatch, Policy, Rule};
+use crate::request::{host, is_method};
 
-pub(super) fn read(node: &Node<'_>) -> Result<Policy, InvalidConfig> {
+/// A request's path is looked up as deep as rules go.
+const LONGEST_PATH: usize = 1024;
+
+pub(super) fn read(node: &Node<'_>, findings: &mut Findings) -> Option<Policy> {
+    let items = findings.keep(node.items())?;
+    if items.len() == 0 {
+        findings
+            .keep::<()>(Err(node.invalid("must have at least one rule: without one, nothing gets through")));
+    }
     let mut rules: Vec<Rule> = Vec::new();
-    for item in node.items()? {
-        let rule = rule(&item)?;
-        if let Some(first) = rules.iter().position(|earlier| earlier.name == rule.name) {
-            let reason = format!("is already the name of rules[{first}]");
-            return Err(InvalidConfig::at(&format!("{}.name", item.path), &reason));
+    for (position, item) in items.enumerate() {
+        let Some(rule) = findings.keep(rule(&item, position)) else { continue };
+        if let Some(first) = rules.iter().find(|earlier| earlier.name == rule.name) {
+            let reason = format!("is already the name of rules[{}]", first.position);
+            findings.keep::<()>(Err(InvalidConfig::at(&format!("{}.name", item.path), &reason)));
         }
         rules.push(rule);
     }
-    if rules.is_empty() {
-        return Err(node.invalid("must have at least one rule: without one, nothing gets through"));
-    }
     let policy = Policy::new(rules);
-    match policy.never_matching() {
-        None => Ok(policy),
-        Some((at, first, rule)) => {
-            let reason = format!("never matches: rules[{first}] {:?} comes first", rule.name);
-            Err(InvalidConfig::at(&format!("{}[{at}]", node.path), &reason))
-        }
+    for (never, first) in policy.never_matching() {
+        let reason = format!("never matches: rules[{}] {:?} comes first", first.position, first.name);
+        let path = format!("{}[{}]", node.path, never.position);
+        findings.keep::<()>(Err(InvalidConfig::at(&path, &reason)));
     }
+    Some(policy)
 }
 
-fn rule(node: &Node<'_>) -> Result<Rule, InvalidConfig> {
-    let object = node.object(&["name", "match", "allow", "credentials", "mode"])?;
+fn rule(node: &Node<'_>, position: usize) -> Result<Rule, InvalidConfig> {
+    let object = node.object(&["name", "match", "allow", "credentials", "forward_token", "mode"])?;
     let name = plain_text(&object.required("name")?)?.into();
     let matcher = matcher(&object.required("match")?)?;
-    let access = access(&object.required("allow")?)?;
-    let accepted = match (object.optional("credentials"), &access) {
-        (None, Access::Anyone) => Accepted::default(),
-        (Some(node), Access::Anyone) => {
-            return Err(
-                node.invalid("must not be given where anyone is allowed: no credential is looked at there")
-            );
+    let access = access::read(&object.required("allow")?)?;
+    if access == Access::Anyone {
+        for field in ["credentials", "forward_token"] {
+            if let Some(node) = object.optional(field) {
+                let reason = "must not be given where anyone is allowed: no credential is looked at there";
+                return Err(node.invalid(reason));
+            }
         }
+    }
+    let accepted = match (object.optional("credentials"), &access) {
+        (_, Access::Anyone) => Accepted::default(),
         (None, _) => Accepted { bearer: true, ..Accepted::default() },
         (Some(node), _) => accepted(&node, matcher.websocket)?,
     };
+    let forward_token = object.optional("forward_token").map_or(Ok(false), |node| node.flag())?;
     let mode = object.optional("mode").map_or(Ok(Mode::Enforce), |node| mode(&node))?;
-    Ok(Rule { name, matcher, accepted, access, mode })
+    Ok(Rule { name, position, matcher, accepted, access, forward_token, mode })
 }
 
 fn mode(node: &Node<'_>) -> Result<Mode, InvalidConfig> {
@@ -59,30 +67,62 @@ fn mode(node: &Node<'_>) -> Result<Mode, InvalidConfig> {
 }
 
 fn matcher(node: &Node<'_>) -> Result<Matcher, InvalidConfig> {
-    let object = node.object(&["prefix", "path", "methods", "upgrade"])?;
+    let object = node.object(&["prefix", "path", "host", "methods", "upgrade"])?;
     let path = match (object.optional("prefix"), object.optional("path")) {
-        (Some(prefix), None) => PathMatch::Prefix(path(&prefix)?),
-        (None, Some(exact)) => PathMatch::Exact(path(&exact)?),
+        (Some(prefix), None) => PathMatch::prefix(path(&prefix)?),
+        (None, Some(exact)) => PathMatch::exact(path(&exact)?),
         _ => return Err(node.invalid("must have either \"prefix\" or \"path\"")),
     };
+    let hosts = object.optional("host").map_or(Ok(Vec::new()), |node| hosts(&node))?;
     let websocket = match object.optional("upgrade") {
         None => false,
         Some(node) if node.text()? == "websocket" => true,
         Some(node) => return Err(node.invalid("must be \"websocket\"")),
     };
     let methods = object.optional("methods").map_or(Ok(Vec::new()), |node| methods(&node, websocket))?;
-    Ok(Matcher { path, methods, websocket })
+    Ok(Matcher { path, hosts, methods, websocket })
 }
 
 /// Compared with decoded paths, so it must itself be a path that a request could have.
-fn path(node: &Node<'_>) -> Result<Box<str>, InvalidConfig> {
+fn path<'j>(node: &Node<'j>) -> Result<&'j str, InvalidConfig> {
     let text = node.text()?;
     if text.contains(['%', '?']) || Target::parse(text.as_bytes()).is_err() {
         let reason = "must be a path that starts with \"/\", without \"%\", \"?\", \"#\", \";\", \"\\\", spaces, dot \
                       segments and empty segments: no request could match it";
         return Err(node.invalid(reason));
     }
-    Ok(text.into())
+    if text.len() > LONGEST_PATH {
+        return Err(node.invalid(&format!("has more than {LONGEST_PATH} characters")));
+    }
+    let plain = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let sound = |segment: &str| match segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        Some(name) => plain(name),
+        None => !segment.contains(['{', '}']),
+    };
+    if !text.split('/').all(sound) {
+        return Err(node.invalid(
+            "must have braces only around a whole segment, as in \"/alerts/{id}\", with a name of letters, digits and \"_\"",
+        ));
+    }
+    Ok(text)
+}
+
+/// One host, or a list of at least one.
+fn hosts(node: &Node<'_>) -> Result<Vec<HostMatch>, InvalidConfig> {
+    let one = |node: &Node<'_>| {
+        let text = node.text()?;
+        let name = text.strip_prefix("*.").unwrap_or(text);
+        let sound = host(name.as_bytes()) == Some(name.as_bytes());
+        sound.then(|| HostMatch::read(text)).ok_or_else(|| {
+            node.invalid(
+                "must be a host without port, such as \"api.example.com\", or \"*.\" and what hosts end in",
+            )
+        })
+    };
+    match node.value {
+        Json::Array(hosts) if !hosts.is_empty() => node.items()?.map(|item| one(&item)).collect(),
+        _ => one(node).map(|host| vec![host]),
+    }
 }
 
 fn methods(node: &Node<'_>, websocket: bool) -> Result<Vec<Box<str>>, InvalidConfig> {
@@ -135,42 +175,4 @@ fn accepted(node: &Node<'_>, websocket: bool) -> Result<Accepted, InvalidConfig>
         return Err(node.invalid("is empty, so nobody could pass"));
     }
     Ok(accepted)
-}
-
-fn access(node: &Node<'_>) -> Result<Access, InvalidConfig> {
-    let unknown = || {
-        node.invalid(
-            "must be \"anyone\", \"authenticated\", {\"permission\": …} or {\"role\": …}, with one name or a list of names",
-        )
-    };
-    match node.value {
-        Json::Text(word) if word == "anyone" => Ok(Access::Anyone),
-        Json::Text(word) if word == "authenticated" => Ok(Access::Authenticated),
-        Json::Object(_) => {
-            let object = node.object(&["permission", "role"])?;
-            match (object.optional("permission"), object.optional("role")) {
-                (Some(permissions), None) => names(&permissions).map(Access::Permissions),
-                (None, Some(roles)) => names(&roles).map(Access::Roles),
-                _ => Err(unknown()),
-            }
-        }
-        _ => Err(unknown()),
-    }
-}
-
-/// One name, or a list of at least one.
-fn names(node: &Node<'_>) -> Result<Vec<Box<str>>, InvalidConfig> {
-    let name = |node: &Node<'_>| match node.value {
-        Json::Text(name) if !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b',') => {
-            Ok(Box::from(name.as_str()))
-        }
-        _ => {
-            Err(node
-                .invalid("must be a name, or a list of names, of printable ASCII without spaces and commas"))
-        }
-    };
-    match node.value {
-        Json::Array(names) if !names.is_empty() => node.items()?.map(|item| name(&item)).collect(),
-        _ => name(node).map(|name| vec![name]),
-    }
 }

@@ -3,7 +3,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::policy::{Access, Mode, PathMatch};
+use crate::policy::{Access, Demands, HostMatch, Mode, Names, PathMatch};
+use crate::principal::Claim;
 
 fn minimal() -> Value {
     json!({
@@ -37,8 +38,10 @@ fn leaves_out_mean_safe_defaults() {
     assert_eq!((remote.pace.refresh, remote.pace.timeout), (Duration::from_secs(60), Duration::from_secs(5)));
     let rule = &config.policy.rules()[0];
     assert!(rule.accepted.bearer && rule.accepted.query.is_empty() && !rule.accepted.subprotocol);
-    assert_eq!(rule.mode, Mode::Enforce);
-    assert!(rule.matcher.methods.is_empty() && !rule.matcher.websocket);
+    assert_eq!((rule.mode, rule.forward_token), (Mode::Enforce, false));
+    assert!(rule.matcher.methods.is_empty() && rule.matcher.hosts.is_empty() && !rule.matcher.websocket);
+    assert!(config.claim_headers.is_empty() && remote.max_age.is_none());
+    assert_eq!(config.filter_state, [Told::Rule, Told::Reason]);
 }
 
 #[test]
@@ -48,29 +51,64 @@ fn reads_every_field() {
         "keys": {
             "inline": {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k",
                                  "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]},
-            "remote": {"cluster": "c", "authority": "keys.example:8443", "path": "/jwks", "refresh": "5m", "timeout": "200ms"},
+            "remote": {"cluster": "c", "authority": "keys.example:8443", "path": "/jwks", "refresh": "5m", "timeout": "200ms",
+                       "max_age": "10m"},
         },
         "cache": {"max_bytes": 0},
         "forward_authorization": false,
+        "identity_headers": ["x-user-id"],
+        "claim_headers": [{"name": "X-Tenant-Name", "claim": "name"}],
+        "filter_state": ["reason", "subject"],
         "rules": [
-            {"name": "login", "match": {"path": "/v1/auth/login", "methods": ["POST"]}, "allow": "anyone"},
+            {"name": "login", "match": {"path": "/v1/auth/login", "host": "Login.example", "methods": ["POST"]},
+             "allow": "anyone"},
             {"name": "quotes", "match": {"prefix": "/ws/", "upgrade": "websocket"},
-             "credentials": ["bearer", "query:token", "subprotocol"], "allow": "authenticated", "mode": "observe"},
+             "credentials": ["bearer", "query:token", "subprotocol"], "allow": "authenticated", "forward_token": true,
+             "mode": "observe"},
+            {"name": "alert", "match": {"path": "/alerts/{id}", "host": ["a.example", "*.b.example"]},
+             "allow": {"permission": {"any": ["alerts:read", "alerts:write"]}, "role": {"all": ["user", "trader"]}}},
             {"name": "alerts", "match": {"prefix": "/alerts"}, "allow": {"permission": ["alerts:read", "alerts:write"]}},
-            {"name": "admin", "match": {"prefix": "/admin"}, "allow": {"role": "admin"}, "mode": "enforce"},
+            {"name": "admin", "match": {"prefix": "/admin"}, "allow": {"role": "admin", "amr": ["otp", "hwk"], "max_age": "15m"},
+             "mode": "enforce"},
         ],
     }))
     .unwrap();
     assert_eq!(config.keys.inline.kids().collect::<Vec<_>>(), ["k"]);
     assert_eq!((config.clock_skew, config.cache_bytes, config.forward_authorization), (0, 0, false));
-    let [login, quotes, alerts, admin] = config.policy.rules() else { panic!("four rules") };
+    let [login, quotes, alert, alerts, admin] = config.policy.rules() else { panic!("five rules") };
+    assert_eq!(config.policy.rules().iter().map(|rule| rule.position).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     assert_eq!(login.matcher.path, PathMatch::Exact("/v1/auth/login".into()));
+    assert_eq!(login.matcher.hosts, [HostMatch::Exact("login.example".into())]);
     assert_eq!(login.access, Access::Anyone);
-    assert_eq!(config.keys.remote.unwrap().authority, "keys.example:8443");
+    let remote = config.keys.remote.unwrap();
+    assert_eq!((&*remote.authority, remote.max_age), ("keys.example:8443", Some(Duration::from_secs(600))));
+    assert_eq!(config.filter_state, [Told::Reason, Told::Subject]);
+    let [header] = &config.claim_headers[..] else { panic!("one header") };
+    assert_eq!((&*header.name, header.claim), ("x-tenant-name", Claim::Name));
+    assert!(quotes.forward_token && !alerts.forward_token);
     assert!(quotes.accepted.subprotocol && quotes.matcher.websocket && quotes.mode == Mode::Observe);
     assert_eq!(config.policy.query_names(), ["token".into()]);
-    assert_eq!(alerts.access, Access::Permissions(vec!["alerts:read".into(), "alerts:write".into()]));
-    assert_eq!(admin.access, Access::Roles(vec!["admin".into()]));
+    assert_eq!(alert.matcher.path, PathMatch::exact("/alerts/{id}"));
+    assert_eq!(
+        alert.matcher.hosts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["a.example", "*.b.example"]
+    );
+    let both: Vec<Box<str>> = vec!["alerts:read".into(), "alerts:write".into()];
+    let one = Demands {
+        permissions: Some(Names::Any(both.clone())),
+        roles: Some(Names::All(vec!["user".into(), "trader".into()])),
+        ..Demands::default()
+    };
+    assert_eq!(alert.access, Access::Caller(one));
+    let permissions = Some(Names::All(both));
+    assert_eq!(alerts.access, Access::Caller(Demands { permissions, ..Demands::default() }));
+    let step_up = Demands {
+        roles: Some(Names::Any(vec!["admin".into()])),
+        methods: vec!["otp".into(), "hwk".into()],
+        max_age: Some(900),
+        ..Demands::default()
+    };
+    assert_eq!(admin.access, Access::Caller(step_up));
 }
 
 #[test]
@@ -107,6 +145,21 @@ fn every_error_names_its_path() {
         (with("/identity_headers", json!("x-user-id")), "identity_headers"),
         (with("/identity_headers", json!(["x-user-id", "x-user-name"])), "identity_headers[1]"),
         (with("/identity_headers", json!(["x-user-id", "x-user-id"])), "identity_headers[1]"),
+        (with("/keys/remote/max_age", json!("forever")), "keys.remote.max_age"),
+        (with("/keys/remote/max_age", json!("119s")), "keys.remote.max_age"),
+        (with("/claim_headers", json!({"x-name": "name"})), "claim_headers"),
+        (with("/claim_headers", json!([{"name": "x-name"}])), "claim_headers[0].claim"),
+        (with("/claim_headers", json!([{"name": "x-name", "claim": "password"}])), "claim_headers[0].claim"),
+        (with("/claim_headers", json!([{"name": "x_name", "claim": "name"}])), "claim_headers[0].name"),
+        (
+            with(
+                "/claim_headers",
+                json!([{"name": "x-n", "claim": "name"}, {"name": "X-N", "claim": "jti"}]),
+            ),
+            "claim_headers[1].name",
+        ),
+        (with("/filter_state", json!(["rule", "token"])), "filter_state[1]"),
+        (with("/filter_state", json!(["rule", "rule"])), "filter_state[1]"),
         (with("/revocations", json!({"cluster": "issuer"})), "revocations"),
         (with("/api_keys", json!({})), "api_keys"),
         (with("/rules", json!([])), "rules"),
@@ -118,6 +171,18 @@ fn every_error_names_its_path() {
         (rule("match", json!({"path": "/a/../b"})), "rules[0].match.path"),
         (rule("match", json!({"path": "/a%20b"})), "rules[0].match.path"),
         (rule("match", json!({"path": 1})), "rules[0].match.path"),
+        (rule("match", json!({"path": format!("/{}", "a/".repeat(600))})), "rules[0].match.path"),
+        (rule("match", json!({"path": "/a/x{id}"})), "rules[0].match.path"),
+        (rule("match", json!({"path": "/a/{}"})), "rules[0].match.path"),
+        (rule("match", json!({"path": "/a/{id"})), "rules[0].match.path"),
+        (rule("match", json!({"prefix": "/a/{*rest}"})), "rules[0].match.prefix"),
+        (rule("match", json!({"prefix": "/", "host": []})), "rules[0].match.host"),
+        (rule("match", json!({"prefix": "/", "host": ""})), "rules[0].match.host"),
+        (rule("match", json!({"prefix": "/", "host": "a.example:80"})), "rules[0].match.host"),
+        (rule("match", json!({"prefix": "/", "host": "a.example."})), "rules[0].match.host"),
+        (rule("match", json!({"prefix": "/", "host": ["a.example", "*"]})), "rules[0].match.host[1]"),
+        (rule("match", json!({"prefix": "/", "host": "*.*.example"})), "rules[0].match.host"),
+        (rule("match", json!({"prefix": "/", "host": "a*.example"})), "rules[0].match.host"),
         (rule("match", json!({"prefix": "/", "method": "GET"})), "rules[0].match.method"),
         (rule("match", json!({"prefix": "/", "methods": []})), "rules[0].match.methods"),
         (rule("match", json!({"prefix": "/", "methods": ["GET", "post"]})), "rules[0].match.methods[1]"),
@@ -138,7 +203,17 @@ fn every_error_names_its_path() {
         (rule("credentials", json!(["api_key"])), "rules[0].credentials[0]"),
         (rule("credentials", json!(["cookie:session"])), "rules[0].credentials[0]"),
         (rule("allow", json!("everyone")), "rules[0].allow"),
-        (rule("allow", json!({"permission": "a", "role": "b"})), "rules[0].allow"),
+        (rule("allow", json!({})), "rules[0].allow"),
+        (rule("allow", json!({"role": {}})), "rules[0].allow.role"),
+        (rule("allow", json!({"role": {"any": ["a"], "all": ["b"]}})), "rules[0].allow.role"),
+        (rule("allow", json!({"role": {"some": ["a"]}})), "rules[0].allow.role.some"),
+        (rule("allow", json!({"permission": {"any": []}})), "rules[0].allow.permission.any"),
+        (rule("allow", json!({"amr": []})), "rules[0].allow.amr"),
+        (rule("allow", json!({"amr": "o\"tp"})), "rules[0].allow.amr"),
+        (rule("allow", json!({"amr": {"any": ["otp"]}})), "rules[0].allow.amr"),
+        (rule("allow", json!({"max_age": "0s"})), "rules[0].allow.max_age"),
+        (rule("allow", json!({"max_age": "1500ms"})), "rules[0].allow.max_age"),
+        (rule("forward_token", json!("yes")), "rules[0].forward_token"),
         (rule("allow", json!({"group": "a"})), "rules[0].allow.group"),
         (rule("allow", json!({"permission": []})), "rules[0].allow.permission"),
         (rule("allow", json!({"permission": ["a", ""]})), "rules[0].allow.permission[1]"),
@@ -170,9 +245,58 @@ fn a_rule_for_get_is_for_head_too() {
 
 #[test]
 fn a_public_rule_takes_no_credentials() {
-    let mut document = with("/rules/0/allow", json!("anyone"));
-    document["rules"][0]["credentials"] = json!(["bearer"]);
-    assert!(parse(&document).unwrap_err().starts_with("rules[0].credentials: "));
+    for (field, value) in [("credentials", json!(["bearer"])), ("forward_token", json!(true))] {
+        let mut document = with("/rules/0/allow", json!("anyone"));
+        document["rules"][0][field] = value;
+        assert!(parse(&document).unwrap_err().starts_with(&format!("rules[0].{field}: ")));
+    }
+}
+
+#[test]
+fn a_claim_takes_no_header_that_somebody_else_has_a_use_for() {
+    for name in [
+        "x-user-id",
+        "X-User-Roles",
+        "x-auth-method",
+        "x-request-id",
+        "Authorization",
+        "cookie",
+        "host",
+        "connection",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "proxy-authorization",
+        "content-length",
+        "content-type",
+        "x-api-key",
+        "x-service-token",
+        "x-forwarded-for",
+        "x-envoy-original-path",
+        "sec-websocket-protocol",
+        "access-control-allow-origin",
+        "grpc-timeout",
+        ":path",
+        "",
+    ] {
+        let document = with("/claim_headers", json!([{"name": name, "claim": "name"}]));
+        assert!(parse(&document).expect_err(name).starts_with("claim_headers[0].name: "), "{name}");
+    }
+}
+
+#[test]
+fn a_check_tells_of_every_rule_and_every_field_what_is_wrong() {
+    let mut document = with("/rules/0/mode", json!("shadow"));
+    document["issuer"] = json!("");
+    let rules = document["rules"].as_array_mut().unwrap();
+    rules.push(json!({"name": "all", "match": {"prefix": "/"}, "allow": "authenticated"}));
+    rules.push(json!({"name": "all", "match": {"prefix": "/x"}, "allow": "authenticated"}));
+    rules.push(json!({"name": "wrong", "match": {"prefix": "x"}, "allow": "authenticated"}));
+    let findings = Config::check(document.to_string().as_bytes()).unwrap_err();
+    let paths: Vec<_> = findings.iter().map(|finding| &*finding.path).collect();
+    assert_eq!(paths, ["issuer", "rules[0].mode", "rules[2].name", "rules[3].match.prefix", "rules[2]"]);
 }
 
 #[test]
@@ -197,6 +321,14 @@ fn a_rule_that_can_never_match_is_refused() {
         (json!({"prefix": "/a/"}), json!({"prefix": "/a/secret", "upgrade": "websocket"})),
         (json!({"prefix": "/", "methods": ["GET", "POST"]}), json!({"path": "/a", "methods": ["POST"]})),
         (json!({"prefix": "/", "methods": ["GET"]}), json!({"prefix": "/ws", "upgrade": "websocket"})),
+        (json!({"path": "/a/{id}"}), json!({"path": "/a/7"})),
+        (json!({"path": "/a/{id}"}), json!({"path": "/a/{name}"})),
+        (json!({"prefix": "/{tenant}"}), json!({"path": "/{a}/{b}"})),
+        (json!({"prefix": "/"}), json!({"prefix": "/", "host": "a.example"})),
+        (
+            json!({"prefix": "/", "host": "*.example"}),
+            json!({"path": "/a", "host": ["a.example", "b.a.example"]}),
+        ),
     ] {
         assert_eq!(read(first.clone(), second.clone()), never, "{first} {second}");
     }
@@ -207,6 +339,13 @@ fn a_rule_that_can_never_match_is_refused() {
         (json!({"prefix": "/a", "upgrade": "websocket"}), json!({"prefix": "/a"})),
         (json!({"prefix": "/a", "methods": ["GET"]}), json!({"prefix": "/a/b"})),
         (json!({"prefix": "/a", "methods": ["GET"]}), json!({"path": "/a", "methods": ["GET", "POST"]})),
+        (json!({"path": "/a/7"}), json!({"path": "/a/{id}"})),
+        (json!({"path": "/a/{id}"}), json!({"prefix": "/a/{id}"})),
+        (json!({"prefix": "/", "host": "a.example"}), json!({"prefix": "/"})),
+        (
+            json!({"prefix": "/", "host": "*.example"}),
+            json!({"prefix": "/", "host": ["a.example", "example"]}),
+        ),
     ] {
         assert_eq!(read(first.clone(), second.clone()), Ok(()), "{first} {second}");
     }
@@ -261,9 +400,21 @@ fn an_unknown_field_is_named_before_what_is_missing_for_it() {
 fn the_readme_documents_every_field() {
     let readme = include_str!("../../README.md");
     // The complaint about an unknown field lists the known ones.
-    for pointer in ["/x", "/keys/x", "/keys/remote/x", "/cache/x", "/rules/0/x", "/rules/0/match/x"] {
+    for pointer in [
+        "/x",
+        "/keys/x",
+        "/keys/remote/x",
+        "/cache/x",
+        "/claim_headers/0/x",
+        "/rules/0/x",
+        "/rules/0/match/x",
+        "/rules/0/allow/x",
+        "/rules/0/allow/role/x",
+    ] {
         let mut document = minimal();
         document["cache"] = json!({"max_bytes": 1});
+        document["claim_headers"] = json!([{"name": "x-name", "claim": "name"}]);
+        document["rules"][0]["allow"] = json!({"role": {"all": ["user"]}});
         let (parent, field) = pointer.rsplit_once('/').unwrap();
         document.pointer_mut(parent).unwrap()[field] = json!(1);
         let error = parse(&document).unwrap_err();
@@ -273,4 +424,19 @@ fn the_readme_documents_every_field() {
             assert!(readme.contains(&format!("`{field}`")), "{field} ({pointer}) is not in filter/README.md");
         }
     }
+}
+
+#[test]
+fn the_readmes_examples_are_sound() {
+    let readme = include_str!("../../README.md");
+    let examples = readme.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut tried = 0;
+    for example in examples {
+        let example: Value = serde_json::from_str(example).unwrap();
+        let document =
+            if example.get("rules").is_some() { example } else { with("/rules", json!([example])) };
+        parse(&document).unwrap_or_else(|error| panic!("{error}: {document}"));
+        tried += 1;
+    }
+    assert_eq!(tried, 2);
 }

@@ -2,6 +2,8 @@
 //!
 //! A set that cannot be fetched or is not sound never replaces one that is.
 
+use std::time::Duration;
+
 use countersign_proxy_abi::host::{self, Buffer, Level, Map};
 use countersign_proxy_abi::{Received, Status};
 
@@ -22,6 +24,8 @@ pub(super) struct KeySync {
     /// The version of the snapshot that is loaded.
     loaded: Option<u32>,
     fetched_at: Option<u64>,
+    /// The set that was fetched then was too old at some time, and is in force no more.
+    outdated: bool,
     in_flight: Option<InFlight>,
 }
 
@@ -47,6 +51,7 @@ impl KeySync {
             remote,
             loaded: None,
             fetched_at: None,
+            outdated: false,
             in_flight: None,
         };
         let schedule = match host::shared_data(&sync.names.schedule) {
@@ -70,6 +75,7 @@ impl KeySync {
     /// Loads a newer set if there is one, and makes an attempt if one is due.
     pub(super) fn tick(&mut self, edge: &mut Edge) -> Option<Attempt> {
         self.load_newer(edge);
+        self.drop_outdated(edge);
         let early = edge.lacks_key();
         let (record, version) = host::shared_data(&self.names.schedule).ok()??;
         let claimed = Schedule::decode(&record).claim(ambient::now_millis(), &self.remote.pace, early)?;
@@ -131,7 +137,7 @@ impl KeySync {
             host::buffer(Buffer::HttpCallResponseBody, body_size).map_err(|_| "the answer cannot be read")?;
         edge.load_keys(&jwks).map_err(|error| error.to_string())?;
         let fetched_at = ambient::now_millis();
-        self.fetched_at = Some(fetched_at);
+        self.taken(fetched_at);
         let snapshot = Snapshot { fetched_at, jwks: &jwks }.encode();
         host::set_shared_data(&self.names.snapshot, &snapshot, None)
             .map_err(|_| "shared data cannot be written")?;
@@ -168,11 +174,36 @@ impl KeySync {
 
     /// Puts the set of such a record into force.
     pub(super) fn load(&mut self, record: &[u8], edge: &mut Edge) {
-        let Some(snapshot) = Snapshot::decode(record) else { return };
+        let Some(snapshot) =
+            Snapshot::decode(record).filter(|snapshot| !self.is_too_old(snapshot.fetched_at))
+        else {
+            return;
+        };
         match edge.load_keys(snapshot.jwks) {
-            Ok(()) => self.fetched_at = Some(snapshot.fetched_at),
+            Ok(()) => self.taken(snapshot.fetched_at),
             Err(error) => self.report(&error.to_string()),
         }
+    }
+
+    fn taken(&mut self, fetched_at: u64) {
+        self.fetched_at = Some(fetched_at);
+        self.outdated = false;
+    }
+
+    /// Takes a set out of force that nobody could fetch again for too long.
+    fn drop_outdated(&mut self, edge: &mut Edge) {
+        if !self.outdated && self.fetched_at.is_some_and(|fetched_at| self.is_too_old(fetched_at)) {
+            self.outdated = true;
+            edge.forget_remote_keys();
+            let age = self.age_seconds();
+            self.say(&format!("are {age} s old, more than keys.remote.max_age: they are no longer trusted"));
+        }
+    }
+
+    /// Whether a set that was fetched then is older than the configuration allows.
+    fn is_too_old(&self, fetched_at: u64) -> bool {
+        let age = Duration::from_millis(ambient::now_millis().saturating_sub(fetched_at));
+        self.remote.max_age.is_some_and(|most| age > most)
     }
 
     fn load_newer(&mut self, edge: &mut Edge) {
@@ -182,10 +213,11 @@ impl KeySync {
     }
 
     fn report(&self, reason: &str) {
+        self.say(&format!("not taken: {reason}; those in force stay"));
+    }
+
+    fn say(&self, what: &str) {
         let RemoteKeys { cluster, path, .. } = &self.remote;
-        host::log(
-            Level::Warn,
-            &format!("keys from {cluster}{path} not taken: {reason}; those in force stay"),
-        );
+        host::log(Level::Warn, &format!("keys from {cluster}{path} {what}"));
     }
 }

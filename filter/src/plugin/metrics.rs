@@ -3,19 +3,21 @@
 use countersign_proxy_abi::Status;
 use countersign_proxy_abi::host::{self, Metric};
 
-use crate::tally::{Counter, KEYS, KEYS_AGE, Tally};
+use crate::policy::Rule;
+use crate::tally::{self, KEYS, KEYS_AGE, Tally};
 
 /// The ids that the host gave to our metrics.
 #[derive(Debug)]
 pub(super) struct Metrics {
+    /// In the order of [`tally::names`].
     counters: Vec<u32>,
     keys: u32,
     keys_age: u32,
 }
 
 impl Metrics {
-    pub(super) fn define() -> Result<Self, Status> {
-        let counters = Counter::all().map(|counter| host::define_metric(Metric::Counter, &counter.name()));
+    pub(super) fn define(rules: &[Rule]) -> Result<Self, Status> {
+        let counters = tally::names(rules).map(|name| host::define_metric(Metric::Counter, &name));
         Ok(Self {
             counters: counters.collect::<Result<_, _>>()?,
             keys: host::define_metric(Metric::Gauge, KEYS)?,

@@ -1,22 +1,17 @@
 //! One request: its headers are read once, the verdict is carried out, and nothing is kept.
 
-use countersign_claims::{PROBLEM_JSON, REALM, Reject};
+use countersign_claims::{PROBLEM_JSON, Reject};
 use countersign_proxy_abi::host::{self, Map};
 use countersign_proxy_abi::{Action, Status, pairs};
 
 use super::ambient;
 use super::worker::Worker;
 use crate::credential::subprotocol;
+use crate::principal::ClaimHeader;
 use crate::request::{RequestView, is_reserved_trailer};
-use crate::tally::Counter;
 use crate::verdict::{Decision, Edits, Verdict};
 
 const PROTOCOL_HEADER: &str = "sec-websocket-protocol";
-
-/// Filter state in which access logs find which rule decided, and why a request was, or would have been, refused:
-/// `%FILTER_STATE(wasm.countersign_rule:PLAIN)%`.
-const REASON_STATE: &str = "countersign_reason";
-const RULE_STATE: &str = "countersign_rule";
 
 /// Filter state in which a route finds the subprotocol that the reply has to select if the upstream selects none: a
 /// browser drops a WebSocket whose reply selects none of those it offered (RFC 6455 §4.1). Not set in the reply
@@ -26,9 +21,9 @@ const PROTOCOL_STATE: &str = "countersign_protocol";
 /// Decides about the request whose headers the host has, and carries it out.
 pub(super) fn decide(worker: &mut Worker) -> Result<Action, Status> {
     let headers = host::headers(Map::HttpRequestHeaders)?;
-    let mut view = RequestView::default();
+    let Worker { edge, tally, keys, claim_headers, .. } = worker;
+    let mut view = RequestView { claim_headers, ..RequestView::default() };
     pairs::read(&headers, |name, value| view.add(name, value))?;
-    let Worker { edge, tally, keys, .. } = worker;
     let mut verdict = edge.judge(&view, ambient::now_seconds);
     // The key may have been fetched by another worker since this one's last tick.
     if verdict.decision.lacks_key()
@@ -38,8 +33,8 @@ pub(super) fn decide(worker: &mut Worker) -> Result<Action, Status> {
         keys.load(&record, edge);
         verdict = edge.judge(&view, ambient::now_seconds);
     }
-    tally.add(Counter::Request(verdict.decision), 1);
-    tell_logs(&verdict);
+    tally.decided(verdict.decision, verdict.rule);
+    tell(&verdict);
     let edited = apply(&verdict.edits);
     match verdict.decision {
         Decision::Public | Decision::Admitted | Decision::Observed(_) => {
@@ -51,7 +46,7 @@ pub(super) fn decide(worker: &mut Worker) -> Result<Action, Status> {
             Ok(Action::Continue)
         }
         Decision::Denied(reject) => {
-            refuse(reject, view.is_grpc())?;
+            refuse(reject, verdict.challenge(reject), view.is_grpc())?;
             Ok(Action::Pause)
         }
     }
@@ -60,7 +55,7 @@ pub(super) fn decide(worker: &mut Worker) -> Result<Action, Status> {
 /// What cannot be decided must not go on.
 pub(super) fn fail_closed() -> Action {
     // If there is no answer either, the stream stands still until its time is over.
-    let _ = refuse(Reject::Unavailable, false);
+    let _ = refuse(Reject::Unavailable, None, false);
     Action::Pause
 }
 
@@ -71,7 +66,9 @@ fn apply(edits: &Edits<'_>) -> Result<(), Status> {
     for name in edits.spoofed {
         host::remove_header(request, name)?;
     }
-    if edits.strip_authorization {
+    if let Some(token) = &edits.authorization {
+        host::set_header(request, "authorization", token)?;
+    } else if edits.strip_authorization {
         host::remove_header(request, b"authorization")?;
     }
     if let Some(method) = edits.method {
@@ -91,38 +88,40 @@ fn apply(edits: &Edits<'_>) -> Result<(), Status> {
         }
     }
     let Some(principal) = &edits.identity else { return Ok(()) };
-    for header in edits.identity_headers {
-        let value = principal.value(*header);
-        if !value.is_empty() {
-            // Added, not set: nothing is left under this name, and the host need not look for it.
-            host::add_header(request, header.name(), value)?;
-        }
+    let identity = edits.identity_headers.iter().map(|header| (header.name(), principal.value(*header)));
+    let claims = edits.claim_headers.iter().map(|header| &*header.name).zip(principal.told_claims());
+    for (name, value) in identity.chain(claims).filter(|(_, value)| !value.is_empty()) {
+        // Added, not set: nothing is left under this name, and the host need not look for it.
+        host::add_header(request, name, value)?;
     }
     Ok(())
 }
 
 /// Some servers make one map of headers and trailers: what the edge vouches for must not come by either.
-pub(super) fn strip_trailers() -> Result<(), Status> {
+/// `claim_headers` are those of every configuration that may have let the request through.
+pub(super) fn strip_trailers<'w>(
+    claim_headers: impl Iterator<Item = &'w [ClaimHeader]> + Clone,
+) -> Result<(), Status> {
     let trailers = host::headers(Map::HttpRequestTrailers)?;
+    let is_reserved = |name: &[u8]| claim_headers.clone().any(|headers| is_reserved_trailer(name, headers));
     let mut reserved = Vec::new();
-    pairs::read(&trailers, |name, _| reserved.extend(Some(name).filter(|name| is_reserved_trailer(name))))?;
+    pairs::read(&trailers, |name, _| reserved.extend(Some(name).filter(|name| is_reserved(name))))?;
     reserved.into_iter().try_for_each(|name| host::remove_header(Map::HttpRequestTrailers, name))
 }
 
-/// Tells access logs by which rule, and why. A host that takes no filter state changes no verdict by that.
-fn tell_logs(verdict: &Verdict<'_>) {
-    if let Some(rule) = verdict.rule {
-        let _ = host::set_property(RULE_STATE, rule.as_bytes());
-    }
-    if let Some(reject) = verdict.decision.reject() {
-        let _ = host::set_property(REASON_STATE, reject.reason().as_bytes());
+/// Tells access logs, and filters behind this one, what was decided. A host that takes no filter state changes no
+/// verdict by that.
+fn tell(verdict: &Verdict<'_>) {
+    for told in verdict.told {
+        if let Some(value) = told.value(verdict) {
+            let _ = host::set_property(told.key(), value);
+        }
     }
 }
 
 /// Answers instead of the upstream: `application/problem+json`, or a gRPC status where the host takes the request for
 /// gRPC. The HTTP status is the real one in any case, should host and filter not agree about that.
-fn refuse(reject: Reject, grpc: bool) -> Result<(), Status> {
-    let challenge = reject.www_authenticate(REALM);
+fn refuse(reject: Reject, challenge: Option<String>, grpc: bool) -> Result<(), Status> {
     let mut headers = vec![("cache-control", "no-store")];
     headers.extend(challenge.as_deref().map(|challenge| ("www-authenticate", challenge)));
     headers.extend(reject.retry_after().map(|seconds| ("retry-after", seconds)));

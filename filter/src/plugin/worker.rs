@@ -10,6 +10,7 @@ use super::metrics::Metrics;
 use crate::cache::Seeds;
 use crate::config::Config;
 use crate::edge::{Checks, Edge};
+use crate::principal::ClaimHeader;
 use crate::tally::{Counter, Tally};
 
 /// How soon a worker sees keys that another has fetched, and metrics are told.
@@ -21,6 +22,8 @@ pub(super) struct Worker {
     pub(super) edge: Edge,
     pub(super) tally: Tally,
     pub(super) keys: Option<KeySync>,
+    /// Of the configuration; here so that they can be read while the edge decides.
+    pub(super) claim_headers: Vec<ClaimHeader>,
     metrics: Metrics,
 }
 
@@ -30,11 +33,14 @@ impl Worker {
         let json = host::buffer(Buffer::PluginConfiguration, size).map_err(|_| "it cannot be read")?;
         let config = Config::parse(&json).map_err(|error| error.to_string())?;
         let remote = config.keys.remote.clone();
+        let claim_headers = config.claim_headers.clone();
         let mut edge = Edge::new(config, Seeds([ambient::random(), ambient::random()]));
         let keys = remote.map(|remote| KeySync::start(remote, &mut edge));
-        let metrics = Metrics::define().map_err(|_| "the host defines no metrics")?;
+        let rules = edge.config().policy.rules();
+        let metrics = Metrics::define(rules).map_err(|_| "the host defines no metrics")?;
         host::set_tick_period(TICK).map_err(|_| "the host has no ticks")?;
-        Ok(Self { edge, tally: Tally::default(), keys, metrics })
+        let tally = Tally::new(rules);
+        Ok(Self { edge, tally, keys, metrics, claim_headers })
     }
 
     /// `newest`: no configuration has come after this one.
@@ -69,6 +75,7 @@ impl Worker {
     /// Tells the host what was counted.
     pub(super) fn flush_counters(&mut self) {
         let Checks { cached, verified } = std::mem::take(&mut self.edge.checks);
+        self.tally.add(Counter::TokenEvicted, self.edge.take_evictions());
         self.tally.add(Counter::TokenCached, cached);
         self.tally.add(Counter::TokenVerified, verified);
         // A metric that the host does not take must not stop the rest.

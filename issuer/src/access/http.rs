@@ -26,12 +26,13 @@ where
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = Question)]
 struct QuestionBody {
-    #[schema(required)]
+    /// Without one, nothing is allowed.
+    #[schema(example = "alerts:read")]
     #[serde(default)]
     permission: String,
     /// Not looked at: a permission holds for every resource.
     #[serde(default, rename = "resource")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = serde_json::Value)]
     _resource: serde::de::IgnoredAny,
 }
 

@@ -41,13 +41,13 @@ where
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = Register)]
 struct RegisterBody {
-    #[schema(required)]
+    #[schema(required, example = "grace@example.com")]
     #[serde(default)]
     email: String,
-    #[schema(required, value_type = String)]
+    #[schema(required, value_type = String, example = "a calm orange lighthouse")]
     #[serde(default)]
     password: Password,
-    #[schema(required)]
+    #[schema(required, example = "Grace")]
     #[serde(default)]
     name: String,
     /// Empty means not given.
@@ -67,6 +67,8 @@ struct RegisterBody {
     (status = 202, body = PendingBody, description = "Verify the address first: a link was sent to it"),
     (status = 409, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`email_taken`"),
+    (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+     description = "`rate_limited`: too many registrations from one network; `Retry-After` tells the seconds to wait"),
 ))]
 async fn register(
     State(registrations): State<Registrations>,
@@ -184,10 +186,11 @@ async fn delete_me(
         (true, None | Some("")) => return Err(Problem::invalid_field("code", "is required")),
         (true, Some(code)) => Some(Code::parse(code)?),
     };
-    let Some(credential) = logins.confirm(&user, body.password, &client).await? else {
+    let actor = Actor::User(user.id.clone());
+    let origin = Origin::request(actor.clone(), &client);
+    let Some(credential) = logins.confirm(&user, body.password, &client, actor).await? else {
         return Err(Problem::invalid_field("password", "is not the password of this account"));
     };
-    let origin = Origin::request(Actor::User(user.id.clone()), &client);
     let counted = logins.limits.code(&user.id, client.ip);
     let Logins { db, grants, mfa, .. } = logins;
     let (id, rules) = (user.id, grants.rules);

@@ -82,12 +82,8 @@ async fn list(
     let search = parameters.one("search").map_err(|error| error.to_string());
     let search = check.field("search", search.and_then(|text| beginning(text.unwrap_or_default())));
     let (Some(page), Some(search)) = (page, search) else { return Err(check.refusal()) };
-    // One more, to know whether there is another page.
-    let mut users = store::page(db.reads(), &search, page.after.as_deref(), page.limit + 1).await?;
-    let more = users.len() > page.limit;
-    users.truncate(page.limit);
-    let last = users.last().filter(|_| more);
-    let next_cursor = last.map(|user| page.cursor(&user.email, &ring));
+    let found = store::page(db.reads(), &search, page.after.as_deref(), page.wanted()).await?;
+    let (users, next_cursor) = page.cut(found, |user| &user.email, &ring);
     let items = users.into_iter().map(|user| UserBody::new(user, &roles)).collect();
     Ok(Json(UsersBody { items, next_cursor }))
 }

@@ -1,4 +1,7 @@
-//! `countersign check`: everything that would stop or trouble `serve`, without changing anything.
+//! `countersign check`: everything that would stop or trouble `serve`, or a filter, without changing anything.
+
+mod envoy_file;
+mod filter;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,7 +13,12 @@ use crate::config::{self, Finding, Settings, Severity, readable_by_others};
 use crate::db;
 use crate::passwords::BreachedList;
 
-pub(super) fn run(config: &Path) -> anyhow::Result<ExitCode> {
+pub(super) use filter::Arguments;
+
+pub(super) fn run(config: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if let Some(code) = filter::run(arguments)? {
+        return Ok(code);
+    }
     let loaded = config::load(config, environment());
     let mut findings = loaded.findings;
     if let Some(settings) = &loaded.settings {

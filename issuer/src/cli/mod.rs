@@ -46,8 +46,9 @@ struct Arguments {
 enum Command {
     /// Run the issuer until SIGTERM or SIGINT; SIGHUP reads the keys again.
     Serve,
-    /// Check configuration, keys and database, print every finding, exit 1 if one is an error.
-    Check,
+    /// Check configuration, keys and database, print every finding, exit 1 if one is an error. Or check a filter's
+    /// configuration and exit 1 if there is any finding.
+    Check(check::Arguments),
     /// Make, list, rotate and revoke signing keys; replace the key that protects credentials.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -81,7 +82,7 @@ pub fn main() -> ExitCode {
     dumps::forbid();
     let result = match command {
         Command::Serve => serve::run(&config).map(|()| ExitCode::SUCCESS),
-        Command::Check => check::run(&config),
+        Command::Check(arguments) => check::run(&config, &arguments),
         Command::Keys(command) => keys::run(&config, command).map(|()| ExitCode::SUCCESS),
         Command::Users(command) => users::run(&config, command),
         Command::Services(command) => services::run(&config, command).map(|()| ExitCode::SUCCESS),

@@ -1,28 +1,28 @@
 //! `countersign users`: accounts that exist before anyone can log in to make them.
 
 mod import;
+mod list;
+mod passwords;
 
-use std::io::{BufRead as _, IsTerminal as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
 
 use super::{block_on, say, settings, with_db};
 use crate::access;
 use crate::accounts::standing::{self, Change, LastAdmin, Outcome};
-use crate::accounts::{Email, Name, NewUser, User, UserBody, UserId, is_invisible, store};
-use crate::ambient::Ids;
-use crate::audit::{self, Event, Kind, Origin};
+use crate::accounts::{Email, Name, User, store};
+use crate::audit::Origin;
 use crate::config::Settings;
 use crate::db::Db;
 use crate::limits::Limits;
-use crate::mail::{self, Outbox};
 use crate::mfa;
-use crate::passwords::{BreachedList, Cost, Hasher, Password, Policy};
 use crate::secrets::Ring;
 use crate::sessions::Rules;
+use list::{list, printable};
+use passwords::{create, given_password, set_password};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -157,127 +157,6 @@ fn parse_email(text: &str) -> anyhow::Result<Email> {
     Email::parse(text).map_err(|error| anyhow!("{text:?} {error}"))
 }
 
-fn given_password(piped: bool) -> anyhow::Result<Password> {
-    if piped { piped_password() } else { asked_password() }
-}
-
-/// The hash of a password, if it is one by the rules of the configuration.
-async fn new_hash(
-    settings: &Settings,
-    password: Password,
-    email: &Email,
-    name: &Name,
-) -> anyhow::Result<String> {
-    let breached = BreachedList::configured(&settings.passwords)?;
-    let hasher = Hasher::start(Cost::from(&settings.hashing), 1, 1)?.refusing(breached);
-    let policy = Policy::from(&settings.passwords);
-    let judged = hasher.check_strength(policy, password.clone(), email.clone(), name.clone()).await?;
-    judged.map_err(|weak| anyhow!("the password {weak}"))?;
-    Ok(hasher.hash(password, Ids::system().entropy.bytes()).await?)
-}
-
-fn piped_password() -> anyhow::Result<Password> {
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).context("cannot read the password from standard input")?;
-    let length = line.trim_end_matches(['\r', '\n']).len();
-    line.truncate(length);
-    Ok(Password::new(line))
-}
-
-fn asked_password() -> anyhow::Result<Password> {
-    ensure!(
-        std::io::stdin().is_terminal(),
-        "there is no terminal to ask for the password; use --password-stdin"
-    );
-    let ask =
-        |prompt| rpassword::prompt_password(prompt).map(Password::new).context("cannot ask for the password");
-    let (first, again) = (ask("Password: ")?, ask("Once more: ")?);
-    ensure!(first.expose() == again.expose(), "the two passwords differ");
-    Ok(first)
-}
-
-async fn create(
-    settings: &Settings,
-    email: Email,
-    name: Name,
-    roles: Vec<String>,
-    password: Password,
-) -> anyhow::Result<()> {
-    let password_hash = new_hash(settings, password, &email, &name).await?;
-    let id = UserId::new(Ids::system().uuid());
-    // The operator vouches for the address.
-    let new =
-        NewUser { id, email: email.clone(), email_verified: true, name, phone: None, password_hash, roles };
-    let created = with_db(settings, async |db| {
-        let create = db.write(async move |tx| {
-            let created = store::create(tx, &new).await?;
-            if let Some(user) = &created {
-                let (subject, origin) = (Some(&user.id), Origin::command());
-                let event = Event { kind: Kind::Registered, subject, session_id: None, origin: &origin };
-                audit::store::record(tx, event).await?;
-            }
-            Ok(created)
-        });
-        Ok(create.await?)
-    });
-    let user = created.await?.with_context(|| format!("an account with {email} exists already"))?;
-    say(format_args!("created {} for {} ({})", user.id, user.email, user.roles.join(", ")));
-    Ok(())
-}
-
-/// Accounts that are read at a time.
-const STRETCH: usize = 500;
-
-async fn list(settings: &Settings, search: &str, json: bool) -> anyhow::Result<()> {
-    let beginning = search.trim_matches(' ').to_ascii_lowercase();
-    ensure!(
-        beginning.bytes().all(|b| b.is_ascii_graphic()),
-        "--search {search:?} is not what an address begins with"
-    );
-    if !json {
-        say(format_args!(
-            "{:<36}  {:<32} {:<16} {:<9} {:<20}  NAME",
-            "ID", "EMAIL", "ROLES", "ACTIVE", "CREATED"
-        ));
-    }
-    with_db(settings, async |db| {
-        let mut after: Option<String> = None;
-        loop {
-            let users = store::page(db.reads(), &beginning, after.as_deref(), STRETCH).await?;
-            let Some(last) = users.last() else { break };
-            let (last, first) = (last.email.clone(), after.is_none());
-            for (index, user) in users.into_iter().enumerate() {
-                if json {
-                    let ahead = if first && index == 0 { "[" } else { "," };
-                    say(format_args!(
-                        "{ahead}{}",
-                        serde_json::to_string(&UserBody::new(user, &settings.roles))?
-                    ));
-                } else {
-                    say_user(&user);
-                }
-            }
-            after = Some(last);
-        }
-        if json {
-            say(if after.is_none() { "[]" } else { "]" });
-        }
-        Ok(())
-    })
-    .await
-}
-
-fn say_user(user: &User) {
-    let (roles, created) = (user.roles.join(","), user.created_at.to_string());
-    let active = if user.is_active { "active" } else { "inactive" };
-    say(format_args!(
-        "{:<36}  {:<32} {roles:<16} {active:<9} {created:<20}  {}",
-        user.id.as_str(),
-        user.email,
-        printable(&user.name)
-    ));
-}
-
 /// The account with this address.
 async fn find(db: &Db, email: &str) -> anyhow::Result<User> {
     let email = parse_email(email)?;
@@ -318,23 +197,6 @@ fn set_active(settings: &Settings, email: &str, active: bool, last: LastAdmin) -
     let (user, changed) = block_on(set_standing(settings, email, change, last))?;
     let already = if changed { "" } else { " already" };
     say(format_args!("{}: {}{already}", user.email, if active { "active" } else { "inactive" }));
-    Ok(())
-}
-
-async fn set_password(settings: &Settings, email: &str, piped: bool) -> anyhow::Result<()> {
-    let (rules, outbox) = (Rules::from(settings), Outbox::new(settings, Ids::system()));
-    let user = with_db(settings, async move |db| {
-        let user = find(db, email).await?;
-        let (address, name) = (Email::parse(&user.email)?, Name::parse(&user.name)?);
-        let password_hash = new_hash(settings, given_password(piped)?, &address, &name).await?;
-        let (id, notice) = (user.id, outbox.notice(mail::Kind::PasswordChanged, address));
-        let work = db.write(async move |tx| {
-            let origin = Origin::command();
-            standing::set_password(tx, &id, &password_hash, notice.as_ref(), &origin, rules).await
-        });
-        work.await?.with_context(|| format!("there is no account with {email}"))
-    });
-    say(format_args!("{}: new password; its sessions have ended", user.await?.email));
     Ok(())
 }
 
@@ -387,27 +249,4 @@ async fn reset_mfa(settings: &Settings, email: &str) -> anyhow::Result<()> {
     let said = if reset { "second factor taken away" } else { "no second factor" };
     say(format_args!("{address}: {said}"));
     Ok(())
-}
-
-/// The text with what would act on the terminal, or on the text around it, escaped.
-fn printable(text: &str) -> String {
-    text.chars().fold(String::new(), |mut printed, c| {
-        if is_invisible(c) {
-            printed.extend(c.escape_unicode());
-        } else {
-            printed.push(c);
-        }
-        printed
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_cannot_act_on_the_terminal() {
-        assert_eq!(printable("Ада O'Brien"), "Ада O'Brien");
-        assert_eq!(printable("a\u{1b}[2Jb\u{202e}c\nd"), "a\\u{1b}[2Jb\\u{202e}c\\u{a}d");
-    }
 }

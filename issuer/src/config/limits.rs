@@ -3,12 +3,16 @@
 use super::reader::Reader;
 use super::sections::span;
 
-/// How many failures are too many. Times are seconds.
+/// How many failures are too many, and how many registrations. Times are seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     pub failures_per_account: u32,
     /// For all accounts together, from one IPv4 address or IPv6 /64.
     pub failures_per_address: u32,
+    /// From one IPv4 address or IPv6 /64, whatever comes of them.
+    pub registrations_per_address: u32,
+    /// How long after the first of them registrations are counted together.
+    pub registrations_window: i64,
     /// How long after the first of them failures are counted together.
     pub window: i64,
     /// After too many. Doubled with every further failure.
@@ -21,6 +25,8 @@ pub(super) fn limits(reader: &mut Reader) -> Limits {
     let limits = Limits {
         failures_per_account: section.or("failures_per_account", 10),
         failures_per_address: section.or("failures_per_address", 50),
+        registrations_per_address: section.or("registrations_per_address", 20),
+        registrations_window: span(&mut section, "registrations_window", "1h", ("1m", "24h")),
         window: span(&mut section, "window", "15m", ("1m", "24h")),
         first_delay: span(&mut section, "first_delay", "30s", ("1s", "1h")),
         longest_delay: span(&mut section, "longest_delay", "15m", ("1s", "24h")),
@@ -30,6 +36,9 @@ pub(super) fn limits(reader: &mut Reader) -> Limits {
     }
     if !(3..=1_000_000).contains(&limits.failures_per_address) {
         section.error("failures_per_address", "expected 3 to 1000000");
+    }
+    if !(1..=1_000_000).contains(&limits.registrations_per_address) {
+        section.error("registrations_per_address", "expected 1 to 1000000");
     }
     if limits.longest_delay < limits.first_delay {
         section.error("longest_delay", "is shorter than limits.first_delay");

@@ -36,10 +36,16 @@ fn without_a_word_the_defaults_hold() {
     assert_eq!((settings.sessions.idle_lifetime, settings.sessions.lifetime), (604_800, 2_592_000));
     assert_eq!((settings.sessions.refresh_grace, settings.sessions.max_per_user), (30, 50));
     assert_eq!((settings.hashing.memory_kib, settings.hashing.passes), (19_456, 2));
-    let Limits { failures_per_account, failures_per_address, window, first_delay, longest_delay } =
-        settings.limits;
-    assert_eq!((failures_per_account, failures_per_address), (10, 50));
-    assert_eq!((window, first_delay, longest_delay), (900, 30, 900));
+    let limits = Limits {
+        failures_per_account: 10,
+        failures_per_address: 50,
+        registrations_per_address: 20,
+        registrations_window: 3600,
+        window: 900,
+        first_delay: 30,
+        longest_delay: 900,
+    };
+    assert_eq!(settings.limits, limits);
     assert_eq!(settings.mfa.issuer, "Countersign");
     assert!(settings.cookies.secure && !settings.accounts.verify_email);
     assert_eq!(settings.mail.transport, MailTransport::Off);
@@ -134,6 +140,10 @@ fn what_is_wrong_is_told_with_file_key_and_reason() {
         ),
         ("[limits]\nfailures_per_account = 2", "limits.failures_per_account: expected 3 to 1000"),
         ("[limits]\nfailures_per_address = 0", "limits.failures_per_address: expected 3 to 1000000"),
+        (
+            "[limits]\nregistrations_per_address = 0",
+            "limits.registrations_per_address: expected 1 to 1000000",
+        ),
         ("[limits]\nlongest_delay = \"10s\"", "limits.longest_delay: is shorter than limits.first_delay"),
         (
             "[encryption]\ncurrent = \"hunter2\"",

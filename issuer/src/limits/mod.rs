@@ -1,12 +1,14 @@
-//! How often one may fail. Failures are counted for the account and for the network that they come from; too many, and
-//! nothing more is tried for a while, which grows with every further failure. Counted in the database, for all issuers
-//! together, and committed though the request fails.
+//! How often one may fail, and register. Failures are counted for the account and for the network that they come from;
+//! too many, and nothing more is tried for a while, which grows with every further failure. Counted in the database, for
+//! all issuers together, and committed though the request fails. Registrations are counted likewise, for the network
+//! alone, and whatever comes of them.
 //!
 //! The network is asked for before a password is hashed. The account is not: an account with a second factor stays
 //! open to its password, and whoever is refused sooner would learn that theirs has none. So a locked account costs the
 //! same hash as any other, known or not, and is told from none by anything but the answer that all of them get.
 
 mod outcome;
+mod registering;
 pub mod store;
 mod sweep;
 mod throttle;
@@ -23,12 +25,12 @@ pub use outcome::failed;
 pub use sweep::sweep;
 pub use throttle::Throttle;
 
-/// How many failures are too many, and what comes of them; times in seconds.
+/// How many are too many, and what comes of them; times in seconds.
 #[derive(Debug, Clone, Copy)]
 struct Rules {
-    per_account: i64,
-    per_network: i64,
-    /// Failures are counted together if they come within so long of the first.
+    /// So many are allowed, …
+    most: i64,
+    /// … counted together if they come within so long of the first.
     window: i64,
     first_delay: i64,
     longest_delay: i64,
@@ -37,17 +39,17 @@ struct Rules {
 /// Names what is counted; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    rules: Rules,
+    of_account: Rules,
+    of_network: Rules,
+    of_registering: Rules,
     ring: Ring,
 }
 
-/// What failures of one kind are counted under.
+/// What failures of one kind, or registrations, are counted under.
 #[derive(Debug, Clone)]
 pub struct Counter {
     /// A keyed hash.
     id: String,
-    /// Failures that are allowed.
-    most: i64,
     rules: Rules,
 }
 
@@ -59,7 +61,7 @@ pub struct Counted {
     pub network: Option<Counter>,
 }
 
-/// What came of counting a failure.
+/// What came of counting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tally {
     Counted,
@@ -71,14 +73,18 @@ pub enum Tally {
 
 impl Limits {
     pub fn new(settings: &config::Limits, ring: Ring) -> Self {
-        let rules = Rules {
-            per_account: settings.failures_per_account.into(),
-            per_network: settings.failures_per_address.into(),
-            window: settings.window,
+        let rules = |most: u32, window| Rules {
+            most: most.into(),
+            window,
             first_delay: settings.first_delay,
             longest_delay: settings.longest_delay,
         };
-        Self { rules, ring }
+        Self {
+            of_account: rules(settings.failures_per_account, settings.window),
+            of_network: rules(settings.failures_per_address, settings.window),
+            of_registering: rules(settings.registrations_per_address, settings.registrations_window),
+            ring,
+        }
     }
 
     /// For a password, given with what stands for an account, whether there is one or not.
@@ -95,35 +101,40 @@ impl Limits {
     fn of_password(&self, login: &str) -> Counter {
         let canonical = Email::parse(login)
             .map_or_else(|_| login.trim().to_lowercase(), |email| email.as_str().to_owned());
-        self.counter("failed passwords of an account", canonical.as_bytes(), self.rules.per_account)
+        self.counter("failed passwords of an account", canonical.as_bytes(), self.of_account)
     }
 
     fn of_code(&self, user: &UserId) -> Counter {
-        self.counter("failed codes of an account", user.as_str().as_bytes(), self.rules.per_account)
+        self.counter("failed codes of an account", user.as_str().as_bytes(), self.of_account)
     }
 
     fn network(&self, ip: IpAddr) -> Counter {
-        let rules = self.rules;
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => self.counter("failures of a network", &ip.octets(), rules.per_network),
-            // Whoever has one address of a /64 has all of it (RFC 6177).
-            IpAddr::V6(ip) => {
-                let [a, b, c, d, e, f, g, h, ..] = ip.octets();
-                self.counter("failures of a network", &[a, b, c, d, e, f, g, h], rules.per_network)
-            }
-        }
+        self.counter("failures of a network", &network(ip), self.of_network)
     }
 
-    fn counter(&self, purpose: &'static str, what: &[u8], most: i64) -> Counter {
+    fn registering(&self, ip: IpAddr) -> Counter {
+        self.counter("registrations from a network", &network(ip), self.of_registering)
+    }
+
+    fn counter(&self, purpose: &'static str, what: &[u8], rules: Rules) -> Counter {
         let [id @ .., _, _, _, _, _, _, _, _] = self.ring.mac(purpose, what);
-        Counter { id: Base64UrlUnpadded::encode_string(&id), most, rules: self.rules }
+        Counter { id: Base64UrlUnpadded::encode_string(&id), rules }
+    }
+}
+
+/// What names the network of an address.
+fn network(ip: IpAddr) -> Vec<u8> {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        // Whoever has one address of a /64 has all of it (RFC 6177).
+        IpAddr::V6(ip) => ip.octets().into_iter().take(8).collect(),
     }
 }
 
 impl Counter {
-    /// For how long nothing is tried after so many failures; `None` if they are not too many.
-    fn delay(&self, failures: i64) -> Option<i64> {
-        let beyond = u32::try_from(failures.saturating_sub(self.most)).ok()?;
+    /// For how long nothing is tried after so many; `None` if they are not too many.
+    fn delay(&self, counted: i64) -> Option<i64> {
+        let beyond = u32::try_from(counted.saturating_sub(self.rules.most)).ok()?;
         let grown = self.rules.first_delay.saturating_mul(2_i64.saturating_pow(beyond));
         Some(grown.min(self.rules.longest_delay))
     }
@@ -139,6 +150,8 @@ mod tests {
         let settings = config::Limits {
             failures_per_account: 10,
             failures_per_address: 50,
+            registrations_per_address: 20,
+            registrations_window: 3600,
             window: 900,
             first_delay: 30,
             longest_delay: 900,
@@ -179,6 +192,7 @@ mod tests {
         assert_ne!(id("192.0.2.1"), id("192.0.2.2"));
         assert_eq!(id("2001:db8::1"), id("2001:db8::ffff:0:0:1"));
         assert_ne!(id("2001:db8::1"), id("2001:db8:0:1::1"));
+        assert_ne!(id("192.0.2.1"), limits().registering("192.0.2.1".parse().unwrap()).id);
     }
 
     #[test]

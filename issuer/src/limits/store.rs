@@ -21,8 +21,8 @@ pub async fn locked_for<'e>(
     Ok(until.map(|until| until.since(now)).filter(|wait| lock.contains(wait)))
 }
 
-/// Counts a failure. Of those that come at the same time each has a number of its own, and none is counted while
-/// nothing is tried.
+/// Counts one more. Of those that come at the same time each has a number of its own, and none is counted while nothing
+/// is tried.
 ///
 /// # Errors
 /// Those of the database.

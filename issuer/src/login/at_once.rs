@@ -3,7 +3,7 @@
 
 use http::HeaderMap;
 
-use super::{Granted, Logins, Outcome, Wishes};
+use super::{Granted, Logins};
 use crate::accounts::{self, Email, Username};
 use crate::db::Error;
 use crate::passwords::Password;
@@ -32,10 +32,12 @@ impl Logins {
         let email = self.address(login).await?;
         let proved = self.prove(&email, password, client).await?;
         let signer = self.grants.signer()?;
-        match self.enter(proved, Wishes::default(), client, headers).await? {
-            Outcome::Granted(granted) => Ok(Entered { signer, granted: *granted }),
-            Outcome::MfaRequired(_) => Err(Problem::new(Reason::MfaRequired)),
+        if proved.user.mfa_enabled {
+            self.code_required(proved).await;
+            return Err(Problem::new(Reason::MfaRequired));
         }
+        let granted = self.begin(proved, false, client, headers).await?;
+        Ok(Entered { signer, granted })
     }
 
     /// The address of the account that came with this user name, so that its failures are counted once; otherwise what was

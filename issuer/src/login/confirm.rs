@@ -1,4 +1,4 @@
-//! Showing once more, from within a session, that one knows the password of one's account.
+//! Showing beside something else - a session, a token that came by mail - that one knows the password of an account.
 
 use countersign_claims::Reject;
 
@@ -10,8 +10,8 @@ use crate::passwords::{Password, StoredHash};
 use crate::web::{Client, Problem, Reason};
 
 impl Logins {
-    /// Checks the password of someone who is logged in: who has stolen a session may guess no more often than who logs
-    /// in. What the password was checked against; `None` if it is wrong, which is counted and written down.
+    /// Checks the password of this account for `actor`: who has stolen a session may guess no more often than who logs in.
+    /// What the password was checked against; `None` if it is wrong, which is counted and written down.
     ///
     /// # Errors
     /// 429 after too many failures, 401 if the account is gone, 503 if too many passwords are being hashed; those of the
@@ -21,6 +21,7 @@ impl Logins {
         user: &User,
         password: Password,
         client: &Client,
+        actor: Actor,
     ) -> Result<Option<Credential>, Problem> {
         let limited = |seconds| Problem::new(Reason::RateLimited).retry_after(seconds);
         let counted = self.limits.password(&user.email, client.ip);
@@ -35,7 +36,7 @@ impl Logins {
         if self.hasher.verify(password, Some(stored)).await?.matches {
             return Ok(Some(credential));
         }
-        let (id, origin) = (user.id.clone(), Origin::request(Actor::User(user.id.clone()), client));
+        let (id, origin) = (user.id.clone(), Origin::request(actor, client));
         let failed = self
             .db
             .write(async move |tx| limits::failed(tx, &counted, Kind::LoginFailed, Some(&id), &origin).await);

@@ -28,10 +28,10 @@ where
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = Login)]
 struct LoginBody {
-    #[schema(required)]
+    #[schema(required, example = "ada@example.com")]
     #[serde(default)]
     email: String,
-    #[schema(required, value_type = String)]
+    #[schema(required, value_type = String, example = "a calm orange lighthouse")]
     #[serde(default)]
     password: Password,
     /// Let the refresh cookie outlive the browser's session.
@@ -63,11 +63,6 @@ enum LoginAnswer {
     MfaRequired(MfaRequiredBody),
 }
 
-/// Whether a field of a body is there.
-fn given(present: bool) -> Result<(), &'static str> {
-    if present { Ok(()) } else { Err("is required") }
-}
-
 /// Log in with e-mail and password.
 ///
 /// With a second factor, the answer is a `session_token` that waits for the code.
@@ -87,8 +82,8 @@ async fn login(
     JsonBody(body): JsonBody<LoginBody>,
 ) -> Result<Response, Problem> {
     let mut check = Check::default();
-    let email = check.field("email", given(!body.email.is_empty()));
-    let password = check.field("password", given(!body.password.is_empty()));
+    let email = check.required("email", !body.email.is_empty());
+    let password = check.required("password", !body.password.is_empty());
     let (Some(()), Some(())) = (email, password) else { return Err(check.refusal()) };
     let wishes =
         Wishes { persistent: body.persist_session, refresh_token_in_body: body.refresh_token_in_body };
@@ -139,7 +134,7 @@ async fn verify(
     JsonBody(body): JsonBody<VerifyBody>,
 ) -> Result<Response, Problem> {
     let mut check = Check::default();
-    let token = check.field("session_token", given(!body.session_token.is_empty()));
+    let token = check.required("session_token", !body.session_token.is_empty());
     let code = check.field("code", Code::parse(&body.code));
     let (Some(()), Some(code)) = (token, code) else { return Err(check.refusal()) };
     let signer = logins.grants.signer()?;

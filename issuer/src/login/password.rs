@@ -95,12 +95,23 @@ impl Logins {
         if proved.user.mfa_enabled {
             // Also while the account is locked: a stranger who fails on purpose does not keep its owner out.
             let token = self.wait_for_code(&proved, wishes).await?;
-            self.metrics.count(Word::code_required);
-            self.rehash(&proved.user, proved.outdated).await;
+            self.code_required(proved).await;
             return Ok(Outcome::MfaRequired(token));
         }
+        let granted = self.begin(proved, wishes.persistent, client, headers).await?;
+        Ok(Outcome::Granted(Box::new(granted)))
+    }
+
+    /// Begins a session of someone whose password is enough.
+    pub(super) async fn begin(
+        &self,
+        proved: Proved,
+        persistent: bool,
+        client: &Client,
+        headers: &HeaderMap,
+    ) -> Result<Granted, Problem> {
         let Proved { user, epoch, counted, outdated } = proved;
-        let opening = self.grants.opening(user.id.clone(), client, headers, wishes.persistent);
+        let opening = self.grants.opening(user.id.clone(), client, headers, persistent);
         let opening = opening.telling(self.grants.outbox.new_device(&user.email));
         let stranger = Origin::request(audit::Actor::Stranger, client);
         let (limits, owner, account) = (self.limits.clone(), user.clone(), counted.clone());
@@ -123,7 +134,7 @@ impl Logins {
             Begun::Session(session) => {
                 self.metrics.count(Word::granted);
                 self.rehash(&user, outdated).await;
-                Ok(Outcome::Granted(Box::new(Granted { user, session })))
+                Ok(Granted { user, session })
             }
             Begun::Void => Err(self.refuse(Refused::Wrong, Some(user.id), counted, client).await?),
             Begun::Locked(wait) => Err(self.limited(wait)),
@@ -135,6 +146,12 @@ impl Logins {
         if let Some(outdated) = outdated {
             rehash(&self.db, &self.hasher, &self.grants.ids.entropy, &user.id, outdated).await;
         }
+    }
+
+    /// What is left to do for someone whose password was right and is not enough.
+    pub(super) async fn code_required(&self, proved: Proved) {
+        self.metrics.count(Word::code_required);
+        self.rehash(&proved.user, proved.outdated).await;
     }
 
     async fn wait_for_code(&self, proved: &Proved, wishes: Wishes) -> Result<SessionToken, Error> {

@@ -28,7 +28,9 @@ const TOGETHER: i64 = 8;
 const LEASE: i64 = 120;
 
 /// Seconds from an attempt to the next; the last one counts for all that follow.
-const DELAYS: [i64; 7] = [10, 30, 60, 300, 600, 1800, 3600];
+const DELAYS: [i64; 7] = [10, 30, 60, 300, 600, 1800, LONGEST_DELAY];
+
+pub(super) const LONGEST_DELAY: i64 = 3600;
 
 /// Waiting messages are counted no further.
 const COUNTED: i64 = 1000;

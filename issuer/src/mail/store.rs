@@ -2,6 +2,7 @@
 
 use sqlx::FromRow;
 
+use super::sender::LONGEST_DELAY;
 use super::{Kind, Letter};
 use crate::ambient::UnixTime;
 use crate::db::{Error, Source, Tx};
@@ -51,6 +52,9 @@ pub async fn post(tx: &mut Tx<'_>, letter: &Letter) -> Result<(), Error> {
     Ok(())
 }
 
+/// No attempt is further ahead than this, in seconds: what is written so was written before the clock was set back.
+const FURTHEST: i64 = 2 * LONGEST_DELAY;
+
 /// At most `most` messages whose time has come, the longest waiting first.
 ///
 /// # Errors
@@ -62,9 +66,10 @@ pub(super) async fn due<'e>(
 ) -> Result<Vec<Waiting>, Error> {
     let due = sqlx::query_as(
         "SELECT id, kind, recipient, token, created_at, expires_at, attempts FROM mail_outbox
-         WHERE status = 'waiting' AND next_attempt_at <= $1 ORDER BY next_attempt_at LIMIT $2",
+         WHERE status = 'waiting' AND (next_attempt_at <= $1 OR next_attempt_at > $3)
+         ORDER BY next_attempt_at LIMIT $2",
     );
-    Ok(due.bind(now).bind(most).fetch_all(source).await?)
+    Ok(due.bind(now).bind(most).bind(now.plus(FURTHEST)).fetch_all(source).await?)
 }
 
 /// How many messages wait; counted up to `most`.

@@ -45,6 +45,8 @@ struct RefreshBody {
     (status = 200, body = TokenBody, description = "New tokens; the next refresh token as the last one came"),
     (status = 400, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "The refresh token is not good (RFC 6749 §5.2: `error` is `invalid_grant`); do not try again"),
+    (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+     description = "`cross_site`: a page that may not use the cookie"),
 ))]
 async fn refresh(
     State(sessions): State<Sessions>,
@@ -75,6 +77,8 @@ struct LogoutBody {
 /// any, there is nothing to end, which is what the caller wanted.
 #[utoipa::path(post, path = "/v1/auth/logout", tag = "sessions", request_body(content = Option<LogoutBody>), responses(
     (status = 204, description = "Logged out, or was not logged in; the cookie is cleared"),
+    (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+     description = "`cross_site`: a page that may not use the cookie"),
 ))]
 async fn logout(
     State(sessions): State<Sessions>,

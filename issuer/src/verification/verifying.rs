@@ -4,7 +4,9 @@ use super::{Purpose, Request, Token, Verification, store};
 use crate::accounts::{self, Email};
 use crate::audit::{self, Actor, Event, Kind, Origin};
 use crate::db::Error;
+use crate::login::Logins;
 use crate::mail;
+use crate::passwords::Password;
 use crate::web::{Client, Problem, Reason};
 
 impl Verification {
@@ -15,6 +17,35 @@ impl Verification {
     pub async fn look(&self, purpose: Purpose, token: &str) -> Result<Option<Email>, Error> {
         let Some(token) = Token::parse(token) else { return Ok(None) };
         store::find(self.db.reads(), purpose, &token, self.ids.clock.now()).await
+    }
+
+    /// Takes a token back from someone who says the password of the account, too. So nobody opens by a careless click what
+    /// a stranger has made with their address and with a password of his own.
+    ///
+    /// # Errors
+    /// 400 if the token is not good, 422 if the password is wrong, which leaves it good; 429 after too many wrong ones, 503
+    /// if too many passwords are being hashed; those of the database.
+    pub(super) async fn verify_with(
+        &self,
+        logins: &Logins,
+        token: &str,
+        password: Password,
+        client: &Client,
+    ) -> Result<(), Problem> {
+        let invalid = || Problem::new(Reason::EmailTokenInvalid);
+        let email = self.look(Purpose::VerifyEmail, token).await?.ok_or_else(invalid)?;
+        let account = accounts::store::find_for_login(self.db.reads(), &email).await?;
+        let (user, _) = account.ok_or_else(invalid)?;
+        if password.is_empty() {
+            return Err(Problem::invalid_field("password", "is required"));
+        }
+        if logins.confirm(&user, password, client, Actor::Stranger).await?.is_none() {
+            return Err(Problem::invalid_field(
+                "password",
+                "is not the one that was chosen for this account",
+            ));
+        }
+        self.verify(token, client).await
     }
 
     /// Takes a token back, and notes that the address which it was sent to is its owner's.

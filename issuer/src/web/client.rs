@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use axum::extract::{ConnectInfo, FromRef, FromRequestParts};
 use http::header::{ACCEPT_LANGUAGE, USER_AGENT};
@@ -15,15 +15,43 @@ use crate::config::Network;
 
 /// The proxies whose `X-Forwarded-For` is believed.
 #[derive(Debug, Clone)]
-pub struct TrustedProxies(Arc<[Network]>);
+pub struct TrustedProxies {
+    networks: Arc<[Network]>,
+    /// Whether someone was told that there should be one.
+    missed: Arc<Once>,
+}
 
 impl TrustedProxies {
     pub fn new(networks: &[Network]) -> Self {
-        Self(networks.into())
+        Self { networks: networks.into(), missed: Arc::new(Once::new()) }
     }
 
     fn hold(&self, ip: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(ip))
+        self.networks.iter().any(|network| network.contains(ip))
+    }
+
+    /// Says so, once, if what a peer sends looks as if it were our own proxy, and none is configured.
+    fn mind(&self, peer: IpAddr, headers: &HeaderMap) {
+        if self.networks.is_empty() && headers.contains_key(FORWARDED_FOR) && is_near(peer.to_canonical()) {
+            self.missed.call_once(|| {
+                tracing::warn!(
+                    event = "proxy_not_trusted",
+                    %peer,
+                    "requests come through a proxy that server.trusted_proxies does not name: all clients behind it have its \
+                     address, and share one limit"
+                );
+            });
+        }
+    }
+}
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Whether an address is of this machine, or of a network that the Internet does not reach (RFC 1918, RFC 4193).
+fn is_near(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }
 
@@ -48,6 +76,9 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
         let trusted = TrustedProxies::from_ref(state);
+        if let Some(peer) = peer {
+            trusted.mind(peer, &parts.headers);
+        }
         let ip = peer.map(|peer| client_ip(peer, &parts.headers, &trusted));
         let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let languages = parts.headers.get(ACCEPT_LANGUAGE).map(HeaderValue::as_bytes).unwrap_or_default();
@@ -64,7 +95,7 @@ where
 /// The first address, counted from ourselves outwards, that is not a trusted proxy.
 fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedProxies) -> IpAddr {
     let mut nearest = peer.to_canonical();
-    let forwarded = headers.get_all("x-forwarded-for").iter().rev();
+    let forwarded = headers.get_all(FORWARDED_FOR).iter().rev();
     let hops = forwarded.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
     for hop in hops {
         if !trusted.hold(nearest) {

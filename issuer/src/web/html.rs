@@ -46,6 +46,8 @@ struct Form {
 pub enum Field {
     /// Sent along unseen.
     Hidden { name: &'static str, value: String },
+    /// To be typed, a password that there is already.
+    Password { name: &'static str, label: &'static str },
     /// To be typed, a new password.
     NewPassword { name: &'static str, label: &'static str },
 }
@@ -69,7 +71,12 @@ impl HtmlPage {
     #[must_use]
     pub fn refused(self, problem: &Problem) -> Self {
         let status = problem.status();
-        let again = status == StatusCode::UNPROCESSABLE_ENTITY || status == StatusCode::SERVICE_UNAVAILABLE;
+        let again = [
+            StatusCode::UNPROCESSABLE_ENTITY,
+            StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ]
+        .contains(&status);
         Self { status, sentences: problem.sentences(), form: self.form.filter(|_| again), ..self }
     }
 
@@ -102,18 +109,23 @@ impl HtmlPage {
                         let value = HtmlEscape(value);
                         writeln!(html, "<input type=\"hidden\" name=\"{name}\" value=\"{value}\">")
                     }
-                    Field::NewPassword { name, label } => writeln!(
-                        html,
-                        "<label>{} <input type=\"password\" name=\"{name}\" autocomplete=\"new-password\" \
-                         required></label>",
-                        HtmlEscape(label)
-                    ),
+                    Field::Password { name, label } => asked(&mut html, name, label, "current-password"),
+                    Field::NewPassword { name, label } => asked(&mut html, name, label, "new-password"),
                 };
             }
             let _ = writeln!(html, "<button>{}</button>\n</form>", HtmlEscape(button));
         }
         html
     }
+}
+
+/// A password to be typed.
+fn asked(html: &mut String, name: &str, label: &str, autocomplete: &str) -> std::fmt::Result {
+    let label = HtmlEscape(label);
+    writeln!(
+        html,
+        "<label>{label} <input type=\"password\" name=\"{name}\" autocomplete=\"{autocomplete}\" required></label>"
+    )
 }
 
 impl IntoResponse for HtmlPage {

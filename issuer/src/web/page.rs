@@ -83,6 +83,26 @@ impl Page {
         Some(Self { limit: limit?, after: after?, list })
     }
 
+    /// How many items to look for: one more than are shown, to know whether there is another page.
+    pub fn wanted(&self) -> usize {
+        self.limit.saturating_add(1)
+    }
+
+    /// What is shown of the items that were found when [`Page::wanted`] were looked for, and the cursor of the next page,
+    /// if there is one. `name` is what the list is ordered by.
+    pub fn cut<T>(
+        &self,
+        mut found: Vec<T>,
+        name: impl Fn(&T) -> &str,
+        ring: &Ring,
+    ) -> (Vec<T>, Option<String>) {
+        let more = found.len() > self.limit;
+        found.truncate(self.limit);
+        let last = found.last().filter(|_| more);
+        let next_cursor = last.map(|item| self.cursor(name(item), ring));
+        (found, next_cursor)
+    }
+
     /// The cursor of the page that begins after `item`.
     pub fn cursor(&self, item: &str, ring: &Ring) -> String {
         let tag = ring.mac(self.list, item.as_bytes());
@@ -100,6 +120,18 @@ fn opened(text: &str, list: &'static str, ring: &Ring) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_shows_what_it_may_and_leads_to_the_next_if_there_is_more() {
+        let ring = Ring::of(&["one".to_owned()]);
+        let page = Page { limit: 2, after: None, list: "a" };
+        let cut = |found: &[&'static str]| page.cut(found.to_vec(), |name| name, &ring);
+        assert_eq!(page.wanted(), 3);
+        assert_eq!(cut(&[]), (vec![], None));
+        assert_eq!(cut(&["x", "y"]), (vec!["x", "y"], None));
+        let (shown, next) = cut(&["x", "y", "z"]);
+        assert_eq!((shown, opened(&next.unwrap(), "a", &ring).as_deref()), (vec!["x", "y"], Some("y")));
+    }
 
     #[test]
     fn a_cursor_is_good_for_its_list_and_as_it_was_given() {

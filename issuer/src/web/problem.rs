@@ -269,6 +269,11 @@ impl Check {
             .ok()
     }
 
+    /// A note if there is nothing in a field that has to be there.
+    pub fn required(&mut self, field: &'static str, present: bool) -> Option<()> {
+        self.field(field, if present { Ok(()) } else { Err("is required") })
+    }
+
     /// 422 with every note.
     pub fn refusal(self) -> Problem {
         Problem { errors: self.errors, ..Problem::new(Reason::InvalidFields) }

@@ -3,7 +3,8 @@
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::stage::{PASSWORD, TestApp};
+use crate::letters::MAIL;
+use crate::stage::{COMPAT, PASSWORD, TestApp};
 
 const POSTS: [&str; 6] = [
     "/v1/auth/register",
@@ -68,6 +69,54 @@ async fn bodies_over_64_kib_are_413() {
     let padding = "x".repeat(64 * 1024 - 64);
     let body = json!({"email": "a@b", "password": "y", "padding": padding});
     app.post("/v1/auth/login", body).await.refused(401, "invalid_credentials");
+}
+
+#[tokio::test]
+async fn passwords_beyond_all_bounds_are_refused_at_no_cost() {
+    let app = TestApp::with(&format!("{COMPAT}{MAIL}"), |_| ()).await;
+    let ada = app.registered("ada@example.com").await;
+    let root = app.admin("root@example.com").await;
+    app.post("/v1/auth/password/forgot", json!({"email": "ada@example.com"})).await;
+    let token = app.letter_to("ada@example.com").await.token();
+    let set = format!("/v1/admin/users/{}/password", ada.id);
+    let email = "ada@example.com";
+    let calls = |password: &str| {
+        let (post, change) = (Method::POST, "/v1/auth/password/change");
+        vec![
+            app.post(
+                "/v1/auth/register",
+                json!({"email": "x@example.com", "password": password, "name": "x"}),
+            ),
+            app.post("/api/auth/register", json!({"email": "x@example.com", "password": password})),
+            app.post(change, json!({"current_password": PASSWORD, "password": password})).by(&ada),
+            app.post("/v1/auth/password/reset", json!({"token": token, "password": password})),
+            app.post("/api/auth/password/reset/confirm", json!({"token": token, "new_password": password})),
+            app.post(&set, json!({"password": password})).by(&root),
+            // To be checked, from here on.
+            app.post("/v1/auth/login", json!({"email": email, "password": password})),
+            app.post("/auth/login", json!({"email": email, "password": password})),
+            app.post("/api/auth/login", json!({"email": email, "password": password})),
+            app.call(post, "/token").form(&[("username", email), ("password", password)]),
+            app.post(change, json!({"current_password": password, "password": PASSWORD})).by(&ada),
+            app.call(Method::DELETE, "/v1/users/me").json(json!({"password": password})).by(&ada),
+        ]
+    };
+    let hashed = || app.app.hasher.figures().accepted.get();
+    let before = hashed();
+    for call in calls(&"x".repeat(1 << 20)) {
+        let answer = call.await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["reason"]), (413, &json!("body_too_large")));
+    }
+    assert_eq!(hashed(), before);
+    // Within what a body may be.
+    let expected = [422, 422, 422, 422, 422, 422, 401, 401, 401, 401, 403, 422];
+    for (at, (call, status)) in calls(&"x".repeat(60_000)).into_iter().zip(expected).enumerate() {
+        let before = hashed();
+        assert_eq!(call.await.status.as_u16(), status, "{at}");
+        // A wrong password costs what a wrong password costs, whatever it is.
+        assert_eq!(hashed() - before, u64::from(at >= 6), "{at}");
+    }
+    app.logged_in(email).await;
 }
 
 #[tokio::test]

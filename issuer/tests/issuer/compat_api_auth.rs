@@ -297,6 +297,15 @@ async fn administrators_see_who_has_an_account_and_nobody_else_does() {
         let answer = app.get(&path).by(&admin).await;
         assert_eq!(answer.invalid_fields(), [wrong.split('=').next().unwrap()], "{wrong}");
     }
+    // A cursor is good for the list that gave it, and for no other.
+    let lists = ["/api/auth/admin/users", "/v1/admin/users"];
+    for (one, other) in [(lists[0], lists[1]), (lists[1], lists[0])] {
+        let page = app.get(&format!("{one}?limit=1")).by(&admin).await.expect(StatusCode::OK).json();
+        let cursor = page["next_cursor"].as_str().unwrap().to_owned();
+        app.get(&format!("{one}?cursor={cursor}")).by(&admin).await.expect(StatusCode::OK);
+        let answer = app.get(&format!("{other}?cursor={cursor}")).by(&admin).await;
+        assert_eq!(answer.invalid_fields(), ["cursor"], "{other}");
+    }
 }
 
 #[tokio::test]

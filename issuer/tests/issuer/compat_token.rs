@@ -222,4 +222,7 @@ async fn who_has_a_second_factor_gets_no_token_where_no_code_is_known() {
         );
         assert!(answer.set_cookie().is_none() && answer.json().get("access_token").is_none());
     }
+    // Nothing waits for a code that nobody will show.
+    assert_eq!(app.value::<i64>("SELECT COUNT(*) FROM waiting_logins").await, 0);
+    assert!(app.app.metrics.text().contains("countersign_logins_total{outcome=\"code_required\"} 3"));
 }

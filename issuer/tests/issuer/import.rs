@@ -10,7 +10,7 @@ use crate::command::{Ran, run};
 use crate::stage::TestApp;
 
 /// As systems with bcrypt hash, at the lowest cost.
-fn bcrypt(password: &[u8]) -> String {
+pub(crate) fn bcrypt(password: &[u8]) -> String {
     let salt = [7; 16];
     let key: Vec<u8> = password.iter().chain(&[0]).copied().take(72).collect();
     let hash = bcrypt::bcrypt(4, salt, &key);
@@ -18,7 +18,7 @@ fn bcrypt(password: &[u8]) -> String {
 }
 
 /// Runs the import of a file with this text.
-fn import(app: &TestApp, name: &str, text: impl AsRef<[u8]>, options: &[&str]) -> Ran {
+pub(crate) fn import(app: &TestApp, name: &str, text: impl AsRef<[u8]>, options: &[&str]) -> Ran {
     let file = app.folder.path(name);
     std::fs::write(&file, text).unwrap();
     run(&app.folder, &[&["users", "import", file.to_str().unwrap()], options].concat())

@@ -58,6 +58,24 @@ async fn a_folder_that_cannot_be_written_delays_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_clock_set_back_holds_no_message_up() {
+    let app = TestApp::with(MAIL, |_| ()).await;
+    app.registered(ADA).await;
+    app.post("/v1/auth/password/forgot", json!({"email": ADA})).await.expect(StatusCode::ACCEPTED);
+    // Another issuer did the job until then, and is gone.
+    app.execute("INSERT INTO leases (name, holder, expires_at) VALUES ('mail', 'another', 1795176120)").await;
+    app.clock.set(app.clock.now().minus(86_400));
+    let token = app.letter_to(ADA).await.token();
+    // What a link is good for, it is good for once, whatever the clock says.
+    let reset = || {
+        app.post("/v1/auth/password/reset", json!({"token": token, "password": "velvet-tundra-adagio-31"}))
+    };
+    reset().await.expect(StatusCode::NO_CONTENT);
+    app.clock.set(app.clock.now().minus(86_400));
+    reset().await.refused(400, "email_token_invalid");
+}
+
+#[tokio::test]
 async fn what_is_of_no_use_any_more_is_forgotten() {
     let app = TestApp::with(MAIL, |_| ()).await;
     app.registered(ADA).await;

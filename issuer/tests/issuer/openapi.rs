@@ -202,6 +202,41 @@ async fn answers_fit_their_schemas() {
     }
 }
 
+/// What a body is refused with ahead of everything that a route could say about it.
+#[tokio::test]
+async fn every_call_tells_how_it_refuses_a_body_and_who_brings_no_token() {
+    let app = TestApp::with(COMPAT, |_| ()).await;
+    let document = app.get("/v1/openapi.json").await.json();
+    let root = app.admin("root@example.com").await;
+    for (method, path) in calls(&router::openapi(Served::ALL)) {
+        let described = &document["paths"][&path][method.as_str().to_lowercase()];
+        let here = path.replace("{id}", &root.id);
+        let mut answers: Vec<(u16, Call)> = Vec::new();
+        if let Some(kinds) = described["requestBody"]["content"].as_object() {
+            let kind = kinds.keys().next().unwrap();
+            let call = || app.call(method.clone(), &here).by(&root);
+            answers.push((415, call().header("content-type", "image/png").body("x")));
+            answers.push((413, call().header("content-type", kind).body(vec![b'x'; 64 * 1024 + 1])));
+            if kind == "application/json" {
+                answers.push((400, call().header("content-type", kind).body("{")));
+                answers.push((422, call().header("content-type", kind).body("[]")));
+            }
+        }
+        if described["security"].is_array() {
+            answers.push((401, app.call(method.clone(), &here)));
+        }
+        for (status, call) in answers {
+            let answer = call.await;
+            assert_eq!(answer.status, status, "{method} {path}");
+            let content = &described["responses"][answer.status.as_str()]["content"];
+            assert!(
+                content[answer.header("content-type")].is_object(),
+                "{method} {path} {status}: {content}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_pages_need_nothing_from_elsewhere() {
     let app = TestApp::new().await;

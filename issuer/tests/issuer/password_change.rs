@@ -68,16 +68,20 @@ async fn a_login_under_way_does_not_outlive_a_change() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_changes_at_once_one_wins() {
-    let app = TestApp::with("", |settings| {
+async fn of_a_hundred_changes_at_once_one_wins() {
+    let one = TestApp::with("", |settings| {
         settings.hashing.queue = 1000;
         // Whoever reads the account after the first has changed it, has a wrong password.
         settings.limits.failures_per_account = 1000;
     })
     .await;
-    let ada = app.registered(ADA).await;
+    let two = one.beside().await;
+    let ada = one.registered(ADA).await;
     let password = |n: usize| format!("{NEW}-{n}");
-    let calls = (0..20).map(|n| app.post(CHANGE, change(PASSWORD, &password(n))).by(&ada).into_future());
+    let calls = (0..100).map(|n| {
+        let app = if n % 2 == 0 { &one } else { &two };
+        app.post(CHANGE, change(PASSWORD, &password(n))).by(&ada).into_future()
+    });
     let mut winners = Vec::new();
     for (n, answer) in join_all(calls).await.into_iter().enumerate() {
         if answer.status == StatusCode::NO_CONTENT {
@@ -88,7 +92,8 @@ async fn of_changes_at_once_one_wins() {
     }
     assert_eq!(winners.len(), 1);
     let body = json!({"email": ADA, "password": password(winners[0])});
-    app.post("/v1/auth/login", body).await.expect(StatusCode::OK);
+    one.post("/v1/auth/login", body).await.expect(StatusCode::OK);
+    assert_eq!(events(&two, "password_changed").await.len(), 1);
 }
 
 #[tokio::test]

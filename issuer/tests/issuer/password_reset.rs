@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::factor::{self, Factor, events};
 use crate::letters::{MAIL, VERIFY};
-use crate::stage::{Call, PASSWORD, TestApp};
+use crate::stage::{COMPAT, Call, PASSWORD, TestApp};
 
 const ADA: &str = "ada@example.com";
 const NEW: &str = "velvet-tundra-adagio-31";
@@ -185,20 +185,35 @@ async fn a_reset_opens_an_account_whose_address_was_not_verified() {
 
 #[tokio::test]
 async fn links_come_from_the_configuration_whatever_the_request_says() {
-    let app = TestApp::with(MAIL, |_| ()).await;
-    app.registered(ADA).await;
-    let call = forgot(&app, ADA)
-        .without("host")
-        .header("host", "evil.example")
-        .header("x-forwarded-host", "evil.example")
-        .header("x-forwarded-proto", "http")
-        .header("forwarded", "host=evil.example")
-        .header("origin", "https://evil.example")
-        .header("referer", "https://evil.example/");
-    call.await.expect(StatusCode::ACCEPTED);
-    let letter = app.letter_to(ADA).await;
-    assert!(letter.link().starts_with("https://trade.example/v1/auth/password/reset?token="));
-    assert!(!letter.0.contains("evil.example"), "{}", letter.0);
+    let app = TestApp::with(&format!("{COMPAT}{VERIFY}"), |_| ()).await;
+    let evil = async |path: &str, email: &str, status: StatusCode| {
+        let body = json!({"email": email, "password": PASSWORD, "name": "Ada"});
+        let call = app
+            .post(path, body)
+            .without("host")
+            .header("host", "evil.example")
+            .header("x-forwarded-host", "evil.example")
+            .header("x-forwarded-proto", "http")
+            .header("x-forwarded-port", "666")
+            .header("x-original-url", "https://evil.example/")
+            .header("forwarded", "host=evil.example")
+            .header("origin", "https://evil.example")
+            .header("referer", "https://evil.example/");
+        call.await.expect(status);
+        app.pass(1);
+    };
+    evil("/v1/auth/register", ADA, StatusCode::ACCEPTED).await;
+    evil("/api/auth/register", "bob@example.com", StatusCode::FORBIDDEN).await;
+    evil("/v1/auth/register", ADA, StatusCode::ACCEPTED).await;
+    evil("/v1/auth/email/resend", ADA, StatusCode::ACCEPTED).await;
+    evil("/v1/auth/password/forgot", ADA, StatusCode::ACCEPTED).await;
+    evil("/api/auth/password/reset/request", ADA, StatusCode::ACCEPTED).await;
+    let letters = app.letters().await;
+    assert_eq!(letters.len(), 6);
+    for letter in letters {
+        assert!(letter.link().starts_with("https://trade.example/v1/auth/"), "{}", letter.0);
+        assert!(!letter.0.contains("evil.example"), "{}", letter.0);
+    }
 }
 
 #[tokio::test]

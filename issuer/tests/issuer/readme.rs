@@ -1,6 +1,7 @@
 //! The README tells of every setting and every call of the API, and of none that is not.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use countersign_issuer::config::Served;
 use countersign_issuer::web::Reason;
@@ -71,5 +72,33 @@ fn every_reason_is_documented() {
     let text = section("HTTP API");
     for reason in Reason::ALL {
         assert!(text.contains(&format!("`{}`", reason.as_str())), "{}", reason.as_str());
+    }
+}
+
+/// All our sources, in one.
+fn sources(folder: &Path, text: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_threats_name_exists() {
+    let (ours, mut text) = (PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()), String::new());
+    ["src", "tests"].iter().for_each(|folder| sources(&ours.join(folder), &mut text));
+    let threats: Vec<_> =
+        section("Threats, measures, tests").lines().filter(|line| line.starts_with('|')).skip(2).collect();
+    assert!(threats.len() > 50, "{}", threats.len());
+    for threat in threats {
+        let tests: Vec<_> = threat.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test: {threat}");
+        for test in tests {
+            assert!(text.contains(&format!("fn {test}(")), "{test} does not exist: {threat}");
+        }
     }
 }

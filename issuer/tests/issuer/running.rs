@@ -12,9 +12,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::command::countersign;
-use crate::stage::{Folder, PASSWORD, key_lines};
+use crate::stage::{Folder, ON_A_FILE, PASSWORD, key_lines};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Of registrations from one address.
+const ANY_NUMBER: &str = "[limits]\nregistrations_per_address = 1000000\n";
 
 struct Running {
     child: Child,
@@ -135,7 +138,8 @@ fn what_happens_is_sealed_by_itself_and_the_log_has_the_head() {
 #[test]
 fn a_limit_on_file_sizes_is_a_503_and_does_not_kill() {
     // In blocks of 512 bytes.
-    let issuer = Running::start_as(Folder::on_a_file(), |serve| {
+    let folder = Folder::new(&format!("{ON_A_FILE}{ANY_NUMBER}"));
+    let issuer = Running::start_as(folder, |serve| {
         let mut limited = Command::new("sh");
         limited
             .args(["-c", "ulimit -f 2000 && exec \"$0\" \"$@\""])
@@ -181,6 +185,33 @@ fn the_log_has_the_path_and_no_secret() {
     for event in ["registered", "login_failed", "request", "stopping", "stopped"] {
         assert!(events.iter().any(|e| e == event), "{events:?} has no {event}");
     }
+}
+
+#[test]
+fn a_proxy_that_nobody_named_is_told_of_once() {
+    let folder = Folder::new("");
+    let text = std::fs::read_to_string(folder.config()).unwrap();
+    folder.write("countersign.toml", &text.replace("trusted_proxies", "# trusted_proxies"));
+    let issuer = Running::start_as(folder, |command| command);
+    let login = |headers: &str| {
+        let body = r#"{"email":"ada@example.com","password":"wrong wrong wrong"}"#;
+        let length = body.len();
+        let request = format!(
+            "POST /v1/auth/login HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             {headers}content-length: {length}\r\n\r\n{body}"
+        );
+        assert!(issuer.send(&request).starts_with("HTTP/1.1 401"));
+    };
+    for headers in ["", "x-forwarded-for: 203.0.113.9\r\n", "x-forwarded-for: 203.0.113.10\r\n"] {
+        login(headers);
+    }
+    issuer.signal("TERM");
+    let mut told = Vec::new();
+    while let Ok(line) = issuer.log.recv_timeout(PATIENCE) {
+        told.extend(line["event"].as_str().map(str::to_owned));
+    }
+    let count = |event: &str| told.iter().filter(|told| *told == event).count();
+    assert_eq!((count("proxy_not_trusted"), count("login_failed")), (1, 3), "{told:?}");
 }
 
 #[test]
@@ -262,7 +293,7 @@ fn a_log_that_nobody_reads_blocks_nobody() {
 
 #[test]
 fn what_was_answered_is_there_after_a_kill_under_load() {
-    let mut issuer = Running::start();
+    let mut issuer = Running::start_as(Folder::new(ANY_NUMBER), |command| command);
     let (answered, registered) = channel();
     std::thread::scope(|threads| {
         for thread in 0..4 {

@@ -124,7 +124,10 @@ async fn a_service_does_what_its_scopes_say_and_no_more() {
 #[tokio::test]
 async fn secrets_of_a_service_are_replaced_one_by_one_and_end_at_once() {
     let app = TestApp::new().await;
-    let (old, new) = (service(&app, &Scope::ALL).await, service(&app, &Scope::ALL).await);
+    let old = service(&app, &Scope::ALL).await;
+    // Ids are in the order of time.
+    app.pass(1);
+    let new = service(&app, &Scope::ALL).await;
     for token in [&old, &new] {
         with(feed(&app), token).await.expect(StatusCode::OK);
     }

@@ -55,10 +55,12 @@ pub(crate) fn key_lines(kid: &str, sign_from: i64) -> String {
     format!("\n[[keys]]\nkid = \"{kid}\"\nfile = \"{kid}.pem\"\nsign_from = {at}\n")
 }
 
-/// The lines that name a database for one test: a schema of its own if `TEST_DATABASE_URL` names a PostgreSQL server,
-/// and otherwise nothing, which means a file beside the configuration.
-fn database() -> String {
-    let Ok(server) = std::env::var("TEST_DATABASE_URL") else { return String::new() };
+/// The lines that name a database for one test, and the server's `host:port` in them: a schema of its own if
+/// `TEST_DATABASE_URL` names a PostgreSQL server, and otherwise nothing, which means a file beside the configuration.
+pub(crate) fn database() -> Option<(String, String)> {
+    let server = std::env::var("TEST_DATABASE_URL").ok()?;
+    let url = url::Url::parse(&server).unwrap();
+    let address = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432));
     let schema = format!("test_{}", Ids::system().uuid().simple());
     let create = format!("CREATE SCHEMA {schema}");
     let made = std::thread::spawn({
@@ -75,7 +77,9 @@ fn database() -> String {
     });
     made.join().unwrap().unwrap_or_else(|error| panic!("TEST_DATABASE_URL: {error}"));
     let and = if server.contains('?') { '&' } else { '?' };
-    format!("[database]\nurl = \"{server}{and}options=-csearch_path={schema}\"\nmax_connections = 4\n")
+    let lines =
+        format!("[database]\nurl = \"{server}{and}options=-csearch_path={schema}\"\nmax_connections = 4\n");
+    Some((lines, address))
 }
 
 /// A folder with a configuration, a key that signs since yesterday and another for later.
@@ -86,7 +90,8 @@ impl Folder {
         if more.contains("[database]") {
             Self::with(more)
         } else {
-            Self::with(&format!("{}{more}", database()))
+            let lines = database().map(|(lines, _)| lines).unwrap_or_default();
+            Self::with(&format!("{lines}{more}"))
         }
     }
 

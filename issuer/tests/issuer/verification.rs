@@ -30,6 +30,12 @@ fn resend(app: &TestApp, email: &str) -> Call {
     app.post("/v1/auth/email/resend", json!({"email": email}))
 }
 
+/// As a browser sends the form of the page, which tells no referrer.
+fn submit(app: &TestApp, token: &str, password: &str) -> Call {
+    let call = app.call(Method::POST, "/v1/auth/email/verify").header("origin", "null");
+    call.form(&[("token", token), ("password", password)])
+}
+
 /// All of an answer that a stranger can compare.
 fn seen(answer: Answer) -> (StatusCode, http::HeaderMap, Vec<u8>) {
     let mut headers = answer.headers;
@@ -98,11 +104,7 @@ async fn opening_the_link_changes_nothing_and_its_form_does() {
         html.contains(&format!("name=\"token\" value=\"{token}\"")) && !html.contains("<script"),
         "{html}"
     );
-    let post = |token: &str| {
-        let call = app.call(Method::POST, "/v1/auth/email/verify").body(format!("token={token}"));
-        // As a browser sends it from a page that tells no referrer.
-        call.header("content-type", "application/x-www-form-urlencoded").header("origin", "null")
-    };
+    let post = |token: &str| submit(&app, token, PASSWORD);
     let done = post(&token).await.expect(StatusCode::OK);
     assert!(String::from_utf8_lossy(&done.body).contains("is confirmed"));
     login(&app, PASSWORD).await.expect(StatusCode::OK);
@@ -111,6 +113,74 @@ async fn opening_the_link_changes_nothing_and_its_form_does() {
     let gone = app.get(&format!("/v1/auth/email/verify?token={token}")).await;
     assert_eq!(gone.status, StatusCode::BAD_REQUEST);
     assert!(!String::from_utf8_lossy(&gone.body).contains("<form"));
+}
+
+#[tokio::test]
+async fn a_careless_click_opens_no_account_that_a_stranger_has_made() {
+    let app = TestApp::with(VERIFY, |_| ()).await;
+    // With Ada's address, and with a password of his own.
+    register(&app, ADA).await.expect(StatusCode::ACCEPTED);
+    let token = app.letter_to(ADA).await.token();
+    for guess in ["", "what Ada would choose"] {
+        let page = submit(&app, &token, guess).await.expect(StatusCode::UNPROCESSABLE_ENTITY);
+        let html = String::from_utf8(page.body.to_vec()).unwrap();
+        assert!(
+            html.contains("<form") && html.contains("type=\"password\"") && html.contains(&token),
+            "{html}"
+        );
+    }
+    let json =
+        |password: &str| app.post("/v1/auth/email/verify", json!({"token": token, "password": password}));
+    assert_eq!(json("what Ada would choose").await.invalid_fields(), ["password"]);
+    login(&app, PASSWORD).await.refused(403, "email_not_verified");
+    // She wants an account herself: by what is sent to her then, she chooses the password.
+    app.pass(1);
+    const HERS: &str = "velvet-tundra-adagio-31";
+    let body = json!({"email": ADA, "password": HERS, "name": "Ada"});
+    app.post("/v1/auth/register", body).await.expect(StatusCode::ACCEPTED);
+    let link = app.letter_to(ADA).await;
+    assert!(link.link().contains("/v1/auth/password/reset?token="), "{}", link.link());
+    let reset = json!({"token": link.token(), "password": HERS});
+    app.post("/v1/auth/password/reset", reset).await.expect(StatusCode::NO_CONTENT);
+    login(&app, PASSWORD).await.refused(401, "invalid_credentials");
+    login(&app, HERS).await.expect(StatusCode::OK);
+    // What was sent first leads nowhere any more, not even by the right password.
+    json(HERS).await.refused(400, "email_token_invalid");
+}
+
+#[tokio::test]
+async fn who_registers_after_the_owner_does_not_come_between() {
+    let app = TestApp::with(VERIFY, |_| ()).await;
+    register(&app, ADA).await.expect(StatusCode::ACCEPTED);
+    let token = app.letter_to(ADA).await.token();
+    app.pass(1);
+    let stranger = json!({"email": ADA, "password": "velvet-tundra-adagio-31", "name": "Eve"});
+    app.post("/v1/auth/register", stranger).await.expect(StatusCode::ACCEPTED);
+    let page = submit(&app, &token, PASSWORD).await.expect(StatusCode::OK);
+    assert!(String::from_utf8_lossy(&page.body).contains("is confirmed"));
+    login(&app, "velvet-tundra-adagio-31").await.refused(401, "invalid_credentials");
+    login(&app, PASSWORD).await.expect(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn guesses_at_the_page_count_like_failed_logins() {
+    let app = TestApp::with(VERIFY, |_| ()).await;
+    register(&app, ADA).await.expect(StatusCode::ACCEPTED);
+    let token = app.letter_to(ADA).await.token();
+    // Without a token, nothing is looked at.
+    let hashed = app.app.hasher.figures().accepted.get();
+    submit(&app, &"x".repeat(43), "a guess").await.expect(StatusCode::BAD_REQUEST);
+    assert_eq!(app.app.hasher.figures().accepted.get(), hashed);
+    for _ in 0..10 {
+        submit(&app, &token, "a guess").await.expect(StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    let page = submit(&app, &token, PASSWORD).await.expect(StatusCode::TOO_MANY_REQUESTS);
+    assert!(String::from_utf8_lossy(&page.body).contains("<form"));
+    login(&app, PASSWORD).await.refused(429, "rate_limited");
+    app.pass(30);
+    submit(&app, &token, PASSWORD).await.expect(StatusCode::OK);
+    let nobody = "SELECT COUNT(*) FROM audit_events WHERE type = 'login_failed' AND actor IS NULL";
+    assert_eq!(app.value::<i64>(nobody).await, 10);
 }
 
 #[tokio::test]

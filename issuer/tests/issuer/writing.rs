@@ -210,6 +210,11 @@ async fn one_issuer_has_a_lease_until_it_ends() {
     assert!(take(&one).await && take(&one).await && !take(&two).await);
     app.pass(60);
     assert!(take(&two).await && !take(&one).await);
+    // A second or two are the difference of two clocks; a day is a clock that was set back.
+    app.clock.set(app.clock.now().minus(2));
+    assert!(!take(&one).await);
+    app.clock.set(app.clock.now().minus(86_400));
+    assert!(take(&one).await && !take(&two).await);
 }
 
 #[tokio::test]

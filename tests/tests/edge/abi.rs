@@ -6,25 +6,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use countersign_claims::AccessClaims;
-use countersign_stack::process::{self, Service};
-use countersign_stack::tools;
 use countersign_tests::host::{Issuer, jwks};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
+use super::alone::{Alone, PATIENCE};
 use super::module;
 
 const TEMPLATE: &str = include_str!("abi.yaml");
-const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Edge {
-    service: Service,
-    admin: String,
-    port: u16,
-    _folder: TempDir,
-}
+struct Edge(Alone);
 
 fn issuer() -> Issuer {
     Issuer::new("k1", 1)
@@ -66,50 +58,17 @@ impl Edge {
             json!([{"name": "admin", "match": {"prefix": "/api/admin/"}, "allow": {"role": "admin"}},
                    {"name": "all", "match": {"prefix": "/"}, "allow": "authenticated"}]),
         );
-        let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str| folder.path().join(name);
-        let filled = TEMPLATE
+        let bootstrap = TEMPLATE
             .replace("$MODULE", module().to_str().unwrap())
             .replace("$FIRST", &first)
             .replace("$SECOND", &second)
             .replace("$PORT", &breaks_off().to_string());
-        std::fs::write(file("envoy.yaml"), filled).unwrap();
-        let mut command = process::command(&tools::envoy().unwrap());
-        command.arg("--config-path").arg(file("envoy.yaml")).arg("--admin-address-path").arg(file("admin"));
-        command.args(["--disable-hot-restart", "--log-level", "warning", "--concurrency", "1"]);
-        let service = Service::start("envoy", &mut command, folder.path(), false).unwrap();
-        let mut edge = Self { service, admin: String::new(), port: 0, _folder: folder };
-        let deadline = Instant::now() + PATIENCE;
-        while edge.port == 0 {
-            assert_eq!(edge.service.has_ended(), None, "{}", edge.service.last_words().await);
-            assert!(Instant::now() < deadline, "Envoy does not listen");
-            sleep(Duration::from_millis(20)).await;
-            let admin = edge._folder.path().join("admin");
-            edge.admin = std::fs::read_to_string(admin).unwrap_or_default();
-            edge.port = edge.listening().await.unwrap_or_default();
-        }
-        edge
-    }
-
-    async fn listening(&self) -> Option<u16> {
-        reqwest::get(format!("http://{}/ready", self.admin)).await.ok()?.error_for_status().ok()?;
-        let listeners: Value = serde_json::from_str(&self.ask("/listeners?format=json").await?).ok()?;
-        listeners["listener_statuses"][0]["local_address"]["socket_address"]["port_value"]
-            .as_u64()
-            .and_then(|port| port.try_into().ok())
-    }
-
-    async fn ask(&self, path: &str) -> Option<String> {
-        reqwest::get(format!("http://{}{path}", self.admin)).await.ok()?.text().await.ok()
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        Self(Alone::start(&bootstrap).await)
     }
 
     /// The status, and whom the route was told of.
     async fn get(&self, path: &str, token: Option<&str>, odd: bool) -> (u16, Option<String>) {
-        let mut request = reqwest::Client::new().get(self.url(path));
+        let mut request = reqwest::Client::new().get(self.0.url(path));
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
@@ -127,9 +86,7 @@ impl Edge {
             self.get("/api/x", Some(&token("u-last", &[])), false).await,
             (200, Some("u-last".into()))
         );
-        let log = std::fs::read_to_string(&self.service.log).unwrap();
-        assert!(!log.contains("panicked") && !log.contains("RuntimeError"), "{log}");
-        self.service.stop().await.unwrap();
+        self.0.stop().await;
     }
 }
 
@@ -177,14 +134,14 @@ async fn a_call_whose_answer_breaks_off_is_a_failed_attempt() {
     let failed = "wasmcustom.countersign_key_fetches.result.failed: ";
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let stats = edge.ask("/stats?filter=countersign_key_fetches").await.unwrap();
+        let stats = edge.0.ask("/stats?filter=countersign_key_fetches").await.unwrap();
         if stats.lines().any(|line| line.strip_prefix(failed).is_some_and(|count| count != "0")) {
             break;
         }
         assert!(Instant::now() < deadline, "{stats}");
         sleep(Duration::from_millis(50)).await;
     }
-    let log = std::fs::read_to_string(&edge.service.log).unwrap();
+    let log = edge.0.log();
     assert!(log.contains("not taken: no answer"), "{log}");
     edge.stop().await;
 }
@@ -201,12 +158,12 @@ async fn streams_that_share_a_connection_get_each_its_own_answer() {
         ("/api/admin/x", Some(&ada), (403, None)),
         ("/api/admin/x", Some(&root), (200, Some("u-root"))),
     ];
-    let stream = TcpStream::connect(("127.0.0.1", edge.port)).await.unwrap();
+    let stream = TcpStream::connect(("127.0.0.1", edge.0.port)).await.unwrap();
     let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     let mut streams = Vec::new();
     for (path, token, expected) in cases.into_iter().cycle().take(100) {
-        let mut request = http::Request::post(edge.url(path));
+        let mut request = http::Request::post(edge.0.url(path));
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }

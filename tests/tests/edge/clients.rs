@@ -1,54 +1,35 @@
-//! Clients that people have, unchanged.
+//! Clients and services that people have, unchanged.
 
-use std::process::Command;
+mod front_end;
+mod oauth;
+mod services;
 
-use countersign_stack::artifacts::Artifacts;
-use countersign_stack::stack::{Ports, Stack, State, Times};
-use countersign_stack::tools;
+use std::process::{Command, Output};
 
-use super::token;
+use countersign_stack::stack::Stack;
 
-/// A platform whose tokens name the URL of the metadata as their issuer, which is what clients validate (RFC 8414 §3.3).
-async fn platform_with_a_url_for_issuer() -> (Stack, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let artifacts = Artifacts::provide().unwrap();
-    let ports = Ports::free().unwrap();
-    let start = async || {
-        let state = State::open(folder.path().join("up")).unwrap();
-        Stack::start(artifacts.clone(), state, ports, Times::DEFAULT, false).await.unwrap()
-    };
-    let stack = start().await;
-    let files = [(stack.state.issuer_config(), "issuer = "), (stack.state.plugin(), "\"issuer\": ")];
-    let url = stack.edge_url("").replace("127.0.0.1", "localhost");
-    stack.stop().await.unwrap();
-    for (file, name) in files {
-        let text = std::fs::read_to_string(&file).unwrap();
-        let edited = text.replace(&format!("{name}\"user_service\""), &format!("{name}\"{url}\""));
-        assert_ne!(edited, text, "{}", file.display());
-        std::fs::write(file, edited).unwrap();
-    }
-    (start().await, folder)
+/// The edge under the name that browsers and metadata know it by.
+fn localhost(stack: &Stack) -> String {
+    stack.edge_url("").replace("127.0.0.1", "localhost")
 }
 
-#[tokio::test]
-async fn clients_that_know_oauth_log_in_refresh_revoke_and_validate() {
-    let (stack, _folder) = platform_with_a_url_for_issuer().await;
-    token(&stack, "ada@example.com").await;
-    let mut python = Command::new("python3");
-    python
-        .arg(tools::workspace().join("tests/clients/oauth.py"))
-        .args([&stack.edge_url("").replace("127.0.0.1", "localhost"), "ada@example.com"])
-        .arg("a calm orange lighthouse")
-        .env("PYTHONPATH", tools::oauth_clients().unwrap())
-        // The edge of a test speaks plain http.
-        .env("OAUTHLIB_INSECURE_TRANSPORT", "1")
-        .env("AUTHLIB_INSECURE_TRANSPORT", "1");
+/// A program that calls this machine only, whatever proxy the environment names.
+pub(super) fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
     for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
-        python.env_remove(proxy);
+        command.env_remove(proxy);
     }
-    let output = tokio::task::spawn_blocking(move || python.output().unwrap()).await.unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 5, "{said}");
-    stack.stop().await.unwrap();
+    command
+}
+
+/// Runs it to its end, which must be a good one, and returns what it said.
+pub(super) async fn run(mut command: Command) -> String {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = tokio::task::spawn_blocking(move || command.output());
+    let Output { status, stdout, stderr } =
+        output.await.unwrap().unwrap_or_else(|error| panic!("cannot run {name}: {error}"));
+    let said = String::from_utf8_lossy(&stdout).into_owned();
+    assert!(status.success(), "{said}\n{}", String::from_utf8_lossy(&stderr));
+    said
 }

@@ -3,14 +3,19 @@
 #![expect(clippy::duplicate_mod, reason = "what concerns the filter runs with both builds of it")]
 
 mod abi;
+mod alone;
 mod browsers;
 mod clients;
+mod figures;
 mod guide;
 mod hostile;
+mod indicators;
 mod issuer_routes;
 mod launcher;
 mod observed;
+mod openapi;
 mod raw;
+mod rbac;
 mod readings;
 mod sdk;
 mod try_it;

@@ -8,8 +8,12 @@ mod browsers;
 mod guide;
 #[path = "hostile.rs"]
 mod hostile;
+#[path = "indicators.rs"]
+mod indicators;
 #[path = "observed.rs"]
 mod observed;
+#[path = "rbac.rs"]
+mod rbac;
 #[path = "readings.rs"]
 mod readings;
 #[path = "try_it.rs"]
@@ -22,7 +26,7 @@ use countersign_stack::stack::{Stack, State};
 use countersign_stack::tour;
 use tempfile::TempDir;
 
-use super::{raw, token};
+use super::{alone, raw, token};
 
 fn module() -> PathBuf {
     artifacts::sdk_filter().unwrap()

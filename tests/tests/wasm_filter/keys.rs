@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use countersign_claims::AccessClaims;
 use countersign_tests::host::{Issuer, Process, Request, Worker, jwks};
 use serde_json::{Value, json};
 
@@ -149,13 +150,98 @@ fn the_last_good_set_stays_while_the_issuer_is_away() {
     assert!((8..=25).contains(&attempts), "{attempts} attempts in ten minutes");
     edge.tick();
     assert_eq!(process.metric(FAILED), attempts);
-    let fresh =
-        issuer().token(&countersign_claims::AccessClaims { exp: process.now() + 9, ..Issuer::claims() });
-    assert_eq!(send(&mut edge, &fresh), "forwarded");
+    assert_eq!(send(&mut edge, &fresh(&process)), "forwarded");
     assert!(process.metric("countersign_keys_age_seconds") >= 599);
     // And it recovers within the longest backoff.
     assert!(pass(&process, std::slice::from_mut(&mut edge), 70 * SECOND, &jwks([&issuer()])) >= 1);
     assert!(process.metric("countersign_keys_age_seconds") < 70);
+}
+
+#[test]
+fn an_issuer_that_is_away_for_hours_stops_nothing_unless_keys_have_a_longest_age() {
+    let process = Process::new();
+    let mut edge = process.worker(&remote_config()).unwrap();
+    edge.tick();
+    edge.answer(200, jwks([&issuer()]).to_string());
+    for _ in 0..6 * 60 {
+        away(&process, &mut edge, 60 * SECOND);
+        assert_eq!(send(&mut edge, &fresh(&process)), "forwarded");
+    }
+    edge.tick();
+    assert!(process.metric("countersign_keys_age_seconds") >= 6 * 3600);
+}
+
+/// A token that is good for a few seconds from now on.
+fn fresh(process: &Process) -> String {
+    issuer().token(&AccessClaims { exp: process.now() + 9, ..Issuer::claims() })
+}
+
+/// Lets time pass while nobody answers.
+fn away(process: &Process, edge: &mut Worker, time: Duration) {
+    process.advance(time);
+    edge.tick();
+    while edge.calls().next().is_some() {
+        edge.fail_call();
+    }
+}
+
+fn with_max_age() -> Value {
+    let mut config = remote_config();
+    config["keys"]["remote"]["max_age"] = json!("10m");
+    config
+}
+
+#[test]
+fn keys_that_are_older_than_their_longest_age_are_no_longer_trusted() {
+    let process = Process::new();
+    let mut config = with_max_age();
+    let inline = Issuer::new("inline", 9);
+    config["keys"]["inline"] = jwks([&inline]);
+    let [mut edge, mut other] = [(); 2].map(|()| process.worker(&config).unwrap());
+    edge.tick();
+    edge.answer(200, jwks([&issuer()]).to_string());
+    other.tick();
+    away(&process, &mut edge, 600 * SECOND);
+    assert_eq!(send(&mut edge, &issuer().ada()), "forwarded", "as old as it may be");
+    away(&process, &mut edge, SECOND);
+    other.tick();
+    for edge in [&mut edge, &mut other] {
+        assert_eq!(send(edge, &issuer().ada()), "unavailable", "cached tokens, too");
+        assert_eq!(send(edge, &inline.ada()), "forwarded", "what the configuration says has no age");
+    }
+    edge.tick();
+    assert_eq!(process.metric("countersign_keys"), 1);
+    assert_eq!(process.metric("countersign_keys_age_seconds"), 601, "its age goes on");
+    assert_eq!(process.log().iter().filter(|line| line.message.contains("keys.remote.max_age")).count(), 2);
+    // A new configuration does not bring them back, and a new set does.
+    edge.configure(&config).unwrap();
+    assert_eq!(send(&mut edge, &issuer().ada()), "unavailable");
+    pass(&process, std::slice::from_mut(&mut edge), 70 * SECOND, &jwks([&issuer()]));
+    assert_eq!(send(&mut edge, &issuer().ada()), "forwarded");
+}
+
+#[test]
+fn keys_that_are_fetched_again_in_time_never_grow_too_old() {
+    let process = Process::new();
+    let mut edge = process.worker(&with_max_age()).unwrap();
+    for _ in 0..4 {
+        pass(&process, std::slice::from_mut(&mut edge), 300 * SECOND, &jwks([&issuer()]));
+        assert_eq!(send(&mut edge, &fresh(&process)), "forwarded");
+    }
+}
+
+/// An edge that reaches no issuer at all.
+#[test]
+fn inline_keys_need_nobody_and_never_grow_old() {
+    let process = Process::new();
+    let mut edge = process.worker(&edge_config()).unwrap();
+    for _ in 0..24 {
+        process.advance(3600 * SECOND);
+        edge.tick();
+        assert_eq!(send(&mut edge, &fresh(&process)), "forwarded");
+        assert_eq!(edge.calls().count(), 0);
+    }
+    assert_eq!(process.metric("countersign_keys"), 1);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod keys;
 mod metrics;
 mod module;
 mod requests;
+mod rules;
 mod signatures;
 mod sources;
 
@@ -39,6 +40,8 @@ fn rules() -> Value {
         {"name": "admin", "match": {"prefix": "/admin"}, "allow": {"role": ["admin", "support"]}},
         {"name": "watched", "match": {"prefix": "/watched"}, "credentials": ["bearer", "query:token"],
          "allow": {"permission": "nobody:has"}, "mode": "observe"},
+        {"name": "strong", "match": {"prefix": "/strong"}, "allow": {"amr": "otp"}},
+        {"name": "recent", "match": {"prefix": "/recent"}, "allow": {"max_age": "60s"}},
     ])
 }
 

@@ -54,7 +54,22 @@ fn refusals() -> Vec<(Reject, Request)> {
         (Reject::BadRequest, Request::new("delete", "/api/x").bearer(issuer().ada())),
         (Reject::NoRule, Request::get("/elsewhere").bearer(issuer().ada())),
         (Reject::Forbidden, Request::get("/admin").bearer(issuer().ada())),
+        (Reject::StrongerLogin, Request::get("/strong").bearer(issuer().ada())),
+        (
+            Reject::RecentLogin,
+            Request::get("/recent").bearer(with(|claims| claims.auth_time = Some(START - 61))),
+        ),
     ]
+}
+
+/// With what the rule asks of a login, where that is the matter.
+fn challenge(reject: Reject) -> Option<String> {
+    let asked = match reject {
+        Reject::StrongerLogin => ", acr_values=\"otp\"",
+        Reject::RecentLogin => ", max_age=\"60\"",
+        _ => "",
+    };
+    Some(reject.www_authenticate(REALM)? + asked)
 }
 
 fn check(outcome: &Outcome, reject: Reject) {
@@ -70,7 +85,7 @@ fn check(outcome: &Outcome, reject: Reject) {
     );
     assert_eq!(refusal.headers.get("content-type"), Some("application/problem+json"));
     assert_eq!(refusal.headers.get("cache-control"), Some("no-store"));
-    assert_eq!(refusal.headers.get("www-authenticate"), reject.www_authenticate(REALM).as_deref());
+    assert_eq!(refusal.headers.get("www-authenticate"), challenge(reject).as_deref());
     assert_eq!(refusal.headers.get("retry-after"), (refusal.status == 503).then_some("1"));
     assert_eq!(refusal.details, format!("countersign_denied{{{}}}", reject.reason()));
     assert_eq!(outcome.filter_state["countersign_reason"], reject.reason());
@@ -110,7 +125,7 @@ fn grpc_callers_get_a_grpc_status() {
         assert_eq!(refusal.grpc_status, i32::try_from(reject.grpc_status()).unwrap(), "{reject:?}");
         assert_eq!(refusal.status, i32::from(reject.status()), "should the host not take it for gRPC");
         assert_eq!(refusal.body, reject.detail().as_bytes());
-        assert_eq!(refusal.headers.get("www-authenticate"), reject.www_authenticate(REALM).as_deref());
+        assert_eq!(refusal.headers.get("www-authenticate"), challenge(reject).as_deref());
         assert_eq!(refusal.headers.get("content-type"), None, "the host's own");
     }
 }

@@ -25,10 +25,10 @@ where
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = AuthLogin)]
 struct LoginBody {
-    #[schema(required)]
+    #[schema(required, example = "ada@example.com")]
     #[serde(default)]
     email: String,
-    #[schema(required, value_type = String)]
+    #[schema(required, value_type = String, example = "a calm orange lighthouse")]
     #[serde(default)]
     password: Password,
 }
@@ -49,6 +49,8 @@ struct TokenBody {
      description = "`invalid_credentials`: no such account, or not its password"),
     (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "The account cannot log in here; `reason` says why"),
+    (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+     description = "`rate_limited`: too many failures; `Retry-After` tells the seconds to wait"),
 ))]
 async fn login(
     State(compat): State<Compat>,
@@ -70,9 +72,8 @@ async fn login(
 impl LoginBody {
     fn checked(self) -> Result<Self, Problem> {
         let mut check = Check::default();
-        let given = |present: bool| if present { Ok(()) } else { Err("is required") };
-        let email = check.field("email", given(!self.email.is_empty()));
-        let password = check.field("password", given(!self.password.is_empty()));
+        let email = check.required("email", !self.email.is_empty());
+        let password = check.required("password", !self.password.is_empty());
         if email.and(password).is_some() { Ok(self) } else { Err(check.refusal()) }
     }
 }

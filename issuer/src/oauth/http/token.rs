@@ -21,8 +21,10 @@ pub(super) struct TokenForm {
     /// `password`, also if it is left out, or `refresh_token`.
     grant_type: Option<String>,
     /// With `password`: the e-mail address, or the user name of an imported account.
+    #[schema(example = "ada@example.com")]
     username: Option<String>,
     /// With `password`.
+    #[schema(example = "a calm orange lighthouse")]
     password: Option<String>,
     /// With `refresh_token`.
     refresh_token: Option<String>,
@@ -63,6 +65,8 @@ pub(super) struct TokenBody {
          description = "`invalid_grant`: no such account, or not its password"),
         (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/json",
          description = "`invalid_grant`: the account cannot log in here; `reason` says why"),
+        (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/json",
+         description = "`temporarily_unavailable`: too many failures; `Retry-After` tells the seconds to wait"),
     ),
 )]
 pub(super) async fn token(

@@ -45,16 +45,17 @@ pub(super) async fn change(
 ) -> Result<StatusCode, Problem> {
     let Caller { user, session, .. } = caller.in_person()?;
     let mut check = Check::default();
-    let given = if body.current_password.is_empty() { Err("is required") } else { Ok(()) };
-    let given = check.field("current_password", given);
+    let given = check.required("current_password", !body.current_password.is_empty());
     let long_enough = check.field("password", passwords.check_length(&body.password));
     let (Some(()), Some(())) = (given, long_enough) else { return Err(check.refusal()) };
     // 403, not 401: a client that logs in anew on every 401 must not try this twice.
     let wrong = || Problem::new(Reason::WrongPassword);
-    let credential = logins.confirm(&user, body.current_password, &client).await?.ok_or_else(wrong)?;
+    let actor = Actor::User(user.id.clone());
+    let origin = Origin::request(actor.clone(), &client);
+    let confirmed = logins.confirm(&user, body.current_password, &client, actor).await?;
+    let credential = confirmed.ok_or_else(wrong)?;
     let hash = passwords.hash_for(&user, body.password).await?;
     let email = Email::parse(&user.email).map_err(|error| Problem::internal(&error))?;
-    let origin = Origin::request(Actor::User(user.id.clone()), &client);
     let notice = outbox.notice(mail::Kind::PasswordChanged, email);
     let rules = logins.grants.rules;
     let changed = logins.db.write(async move |tx| {

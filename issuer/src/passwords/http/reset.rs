@@ -14,7 +14,7 @@ use crate::web::{Client, Field, HtmlPage, JsonBody, Problem, Reason, Submission}
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = ForgotPassword)]
 pub(super) struct ForgotBody {
-    #[schema(required)]
+    #[schema(required, example = "ada@example.com")]
     #[serde(default)]
     email: String,
 }
@@ -97,7 +97,8 @@ pub(super) struct ResetBody {
 #[utoipa::path(post, path = "/v1/auth/password/reset", operation_id = "reset_password", tag = "passwords",
     request_body(content((ResetBody = "application/json"), (ResetBody = "application/x-www-form-urlencoded"))),
     responses(
-        (status = 204, description = "It is the password now; a page (200) for who sent a form"),
+        (status = 204, description = "It is the password now"),
+        (status = 200, body = String, content_type = "text/html", description = "The same, for who sent a form"),
         (status = 400, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
          description = "`email_token_invalid`: never given out, used, replaced by a newer one, or too old"),
     ),

@@ -1,4 +1,9 @@
-//! Those who call: people who log in, refresh, ask for themselves; verifiers that fetch the keys.
+//! Those who call: people who log in, refresh, ask for themselves; verifiers that fetch the keys; an administrator; and who
+//! has failed too often.
+
+mod administrator;
+mod second_step;
+mod turned_away;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,9 +16,14 @@ use crate::load::Client;
 use crate::people::{self, People};
 use crate::wire;
 
+pub(crate) use administrator::{Listing, RoleChange};
+pub(crate) use second_step::{Owner, SecondStep, enrol};
+pub(crate) use turned_away::{TurnedAway, lock};
+
 const JWKS: &str = "/.well-known/jwks.json";
 const LOGIN: &str = "/v1/auth/login";
-const ME: &str = "/v1/users/me";
+pub(crate) const ME: &str = "/v1/users/me";
+pub(crate) const EVENTS: &str = "/v1/audit";
 const REFRESH: &str = "/v1/auth/refresh";
 
 /// Longer than any run.
@@ -39,19 +49,19 @@ impl Login {
 impl Client for Login {
     fn request(&mut self) -> &[u8] {
         self.at = self.at.wrapping_add(people::STRIDE);
-        let body = format!(
-            r#"{{"email":"{}","password":"{}"}}"#,
-            people::email(self.people.pick(self.at)),
-            people::PASSWORD
-        );
-        wire::post(&mut self.request, LOGIN, &body);
+        wire::post(&mut self.request, LOGIN, &credentials(&people::email(self.people.pick(self.at))));
         &self.request
     }
 
-    fn answered(&mut self, body: &[u8]) -> Result<()> {
+    fn answered(&mut self, body: &[u8]) -> Result<bool> {
         self.refresh_token = Some(refresh_token(body)?);
-        Ok(())
+        Ok(true)
     }
+}
+
+/// The body of a login.
+fn credentials(email: &str) -> String {
+    format!(r#"{{"email":"{email}","password":"{}"}}"#, people::PASSWORD)
 }
 
 /// Refreshes one session again and again, each time with the token that it was given last.
@@ -77,10 +87,10 @@ impl Client for Refresh {
         &self.request
     }
 
-    fn answered(&mut self, body: &[u8]) -> Result<()> {
+    fn answered(&mut self, body: &[u8]) -> Result<bool> {
         let token = refresh_token(body)?;
         self.next(&token);
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -105,15 +115,10 @@ impl Ready {
         Arc::new([wire::get(JWKS, None)])
     }
 
-    /// `GET /v1/users/me` with `count` tokens, spread over all people.
-    pub(crate) fn me(people: People, count: u64) -> Result<Arc<[Vec<u8>]>> {
-        let key = SigningKey::from_bytes(&people::KEY_SEED);
-        let now = unix_now()?;
+    /// `GET path` with `count` tokens, spread over all people.
+    pub(crate) fn of(path: &str, people: People, count: u64) -> Result<Arc<[Vec<u8>]>> {
         (0..count)
-            .map(|at| {
-                let number = people.pick(at.wrapping_mul(people::STRIDE));
-                Ok(wire::get(ME, Some(&mint(people::KID, &claims(number, now), &key, Alg::EdDsa)?)))
-            })
+            .map(|at| Ok(wire::get(path, Some(&token_of(people.pick(at.wrapping_mul(people::STRIDE)))?))))
             .collect()
     }
 
@@ -128,6 +133,12 @@ impl Client for Ready {
         self.at = (self.at + 1) % self.requests.len();
         &self.requests[self.at]
     }
+}
+
+/// An access token as the issuer makes it, for the session that everyone has.
+fn token_of(number: u64) -> Result<String> {
+    let key = SigningKey::from_bytes(&people::KEY_SEED);
+    Ok(mint(people::KID, &claims(number, unix_now()?), &key, Alg::EdDsa)?)
 }
 
 fn claims(number: u64, now: i64) -> AccessClaims {

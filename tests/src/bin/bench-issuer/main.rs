@@ -12,6 +12,7 @@ mod machine;
 mod measure;
 mod people;
 mod report;
+mod scene;
 mod wire;
 
 use std::fs;
@@ -41,7 +42,7 @@ const PASSES: u32 = 2;
 const ROWS: [u64; 3] = [1_000, 100_000, 1_000_000];
 const QUICK_ROWS: [u64; 2] = [1_000, 10_000];
 
-/// Measures logins, refreshes and reads of the issuer, its latency under load, its memory, and all of it with many rows.
+/// Measures what the issuer answers in a second, its latency under load, its memory, and all of it with many rows.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Rounds of each load; the one with the middle rate counts
@@ -62,7 +63,7 @@ struct Arguments {
     /// Hashing threads; as many as there are processors by default
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
     threads: Option<u32>,
-    /// Accounts and sessions, the fewest first
+    /// Accounts, and what comes with each, the fewest first
     #[arg(long, value_delimiter = ',')]
     rows: Option<Vec<u64>>,
     /// Keep the issuer's log in target/bench instead of throwing it away

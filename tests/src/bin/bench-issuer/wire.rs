@@ -65,22 +65,32 @@ fn head(received: &[u8]) -> Result<Option<(u16, usize, usize)>> {
 
 /// A request as it goes over the wire.
 pub(crate) fn get(path: &str, bearer: Option<&str>) -> Vec<u8> {
-    let authorization = bearer.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let authorization = bearer.map(authorization).unwrap_or_default();
     format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: application/json\r\n{authorization}\r\n")
         .into()
 }
 
 /// Puts a request with a JSON body in the place of the one before.
 pub(crate) fn post(request: &mut Vec<u8>, path: &str, body: &str) {
+    write(request, "POST", path, "", body);
+}
+
+/// The same with a method of its own and further headers, each a whole line.
+pub(crate) fn write(request: &mut Vec<u8>, method: &str, path: &str, headers: &str, body: &str) {
     request.clear();
     let length = body.len();
     request.extend_from_slice(
         format!(
-            "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: application/json\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: application/json\r\n{headers}\
              content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
         )
         .as_bytes(),
     );
+}
+
+/// The header that carries an access token.
+pub(crate) fn authorization(token: &str) -> String {
+    format!("authorization: Bearer {token}\r\n")
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{AppendHeaders, IntoResponse, Response};
-use countersign_claims::Reject;
 use http::HeaderMap;
 use http::header::SET_COOKIE;
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::super::super::Compat;
 use super::UserBody;
+use crate::access::ADMIN;
 use crate::accounts::{Applicant, Registered, Registration, User, store};
 use crate::login::Entered;
 use crate::passwords::Password;
@@ -22,10 +22,10 @@ use crate::web::{Check, Client, JsonBody, Page, Parameters, Problem, Reason};
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = ApiAuthRegister)]
 pub(super) struct RegisterBody {
-    #[schema(required)]
+    #[schema(required, example = "grace@example.com")]
     #[serde(default)]
     email: String,
-    #[schema(required, value_type = String)]
+    #[schema(required, value_type = String, example = "a calm orange lighthouse")]
     #[serde(default)]
     password: Password,
     /// Without one, what the address has before its `@`.
@@ -39,10 +39,10 @@ pub(super) struct RegisterBody {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = ApiAuthLogin)]
 pub(super) struct LoginBody {
-    #[schema(required)]
+    #[schema(required, example = "ada@example.com")]
     #[serde(default)]
     email: String,
-    #[schema(required, value_type = String)]
+    #[schema(required, value_type = String, example = "a calm orange lighthouse")]
     #[serde(default)]
     password: Password,
     /// Ask for the refresh token, which is in the cookie, in the body, too.
@@ -72,6 +72,8 @@ pub(super) struct TokenBody {
          description = "`email_not_verified`: verify the address first; a link was sent to it"),
         (status = 409, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
          description = "`email_taken`"),
+        (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+         description = "`rate_limited`: too many registrations from one network"),
     ),
 )]
 pub(super) async fn register(
@@ -103,6 +105,8 @@ pub(super) async fn register(
          description = "`email_not_verified`: verify the address first; a link was sent to it"),
         (status = 409, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
          description = "`email_taken`"),
+        (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+         description = "`rate_limited`: too many registrations from one network"),
     ),
 )]
 pub(super) async fn register_by_email(
@@ -128,6 +132,8 @@ fn local_part(email: &str) -> String {
          description = "`invalid_credentials`: no such account, or not its password"),
         (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
          description = "The account cannot log in here; `reason` says why"),
+        (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+         description = "`rate_limited`: too many failures; `Retry-After` tells the seconds to wait"),
     ),
 )]
 pub(super) async fn login(
@@ -137,9 +143,8 @@ pub(super) async fn login(
     JsonBody(body): JsonBody<LoginBody>,
 ) -> Result<Response, Problem> {
     let mut check = Check::default();
-    let given = |present: bool| if present { Ok(()) } else { Err("is required") };
-    let email = check.field("email", given(!body.email.is_empty()));
-    let password = check.field("password", given(!body.password.is_empty()));
+    let email = check.required("email", !body.email.is_empty());
+    let password = check.required("password", !body.password.is_empty());
     let (Some(()), Some(())) = (email, password) else { return Err(check.refusal()) };
     let logins = &compat.api_auth.logins;
     let Entered { signer, granted } = logins.at_once(&body.email, body.password, &client, &headers).await?;
@@ -193,19 +198,12 @@ pub(super) async fn list(
     caller: Caller,
     parameters: Parameters,
 ) -> Result<Json<UsersBody>, Problem> {
-    let caller = caller.in_person()?;
-    if !caller.user.is_admin() {
-        return Err(Reject::Forbidden.into());
-    }
+    caller.in_person()?.with_role(ADMIN)?;
     let (mut check, sessions) = (Check::default(), &compat.api_auth.sessions);
     let ring = &sessions.grants.cookie.ring;
     let Some(page) = Page::read(&parameters, LIST, ring, &mut check) else { return Err(check.refusal()) };
-    // One more, to know whether there is another page.
-    let mut users = store::page(sessions.db.reads(), "", page.after.as_deref(), page.limit + 1).await?;
-    let more = users.len() > page.limit;
-    users.truncate(page.limit);
-    let last = users.last().filter(|_| more);
-    let next_cursor = last.map(|user| page.cursor(&user.email, ring));
+    let found = store::page(sessions.db.reads(), "", page.after.as_deref(), page.wanted()).await?;
+    let (users, next_cursor) = page.cut(found, |user| &user.email, ring);
     let items = users.into_iter().map(UserBody::from).collect();
     Ok(Json(UsersBody { items, next_cursor }))
 }

@@ -40,7 +40,7 @@ pub(super) async fn verify_email(
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = ApiAuthForgotPassword)]
 pub(super) struct ForgotBody {
-    #[schema(required)]
+    #[schema(required, example = "ada@example.com")]
     #[serde(default)]
     email: String,
 }

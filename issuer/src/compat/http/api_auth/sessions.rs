@@ -37,6 +37,8 @@ pub(super) struct RefreshBody {
          description = "The refresh token is not good (RFC 6749 §5.2: `error` is `invalid_grant`); do not try again"),
         (status = 401, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
          description = "An access token was sent instead of the refresh token"),
+        (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+         description = "`cross_site`: a page that may not use the cookie"),
     ),
 )]
 pub(super) async fn refresh(
@@ -114,7 +116,11 @@ pub(super) struct MessageBody {
 /// End the session. Without a token there is nothing to end, which is what the caller wanted.
 #[utoipa::path(post, path = "/api/auth/logout", operation_id = "api_auth_logout", tag = "compatible",
     request_body(content = Option<LogoutBody>),
-    responses((status = 200, body = MessageBody, description = "Logged out, or was not logged in; the cookie is cleared")),
+    responses(
+        (status = 200, body = MessageBody, description = "Logged out, or was not logged in; the cookie is cleared"),
+        (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+         description = "`cross_site`: a page that may not use the cookie"),
+    ),
 )]
 pub(super) async fn logout(
     State(compat): State<Compat>,
@@ -129,7 +135,11 @@ pub(super) async fn logout(
 /// End every session of the user.
 #[utoipa::path(post, path = "/api/auth/logout-all", operation_id = "api_auth_logout_all", tag = "compatible",
     request_body(content = Option<LogoutBody>),
-    responses((status = 200, body = MessageBody, description = "Logged out, or was not logged in; the cookie is cleared")),
+    responses(
+        (status = 200, body = MessageBody, description = "Logged out, or was not logged in; the cookie is cleared"),
+        (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+         description = "`cross_site`: a page that may not use the cookie"),
+    ),
 )]
 pub(super) async fn logout_all(
     State(compat): State<Compat>,

@@ -1,0 +1,138 @@
+//! A database that goes away in the middle of a request, and comes back.
+//!
+//! PostgreSQL is reached through a gate of ours, which falls shut at a `COMMIT`: all of a transaction has been done then,
+//! and nothing of it stays. SQLite's file is locked by somebody else, so that nothing can be written to it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use futures_util::future::join_all;
+use sqlx::{AnyConnection, Connection as _, Executor as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::stage::{TestApp, database};
+
+pub(crate) enum Outage {
+    Sqlite { address: String, lock: Option<AnyConnection> },
+    Postgres(Arc<Gate>),
+}
+
+impl Outage {
+    /// An issuer with more configuration, and what its database is in the hands of.
+    pub(crate) async fn ahead(more: &str) -> (TestApp, Self) {
+        if let Some((lines, server)) = database() {
+            let gate = Gate::to(server.clone()).await;
+            let lines = lines.replace(&server, &gate.address.to_string());
+            return (TestApp::with(&format!("{lines}{more}"), |_| ()).await, Self::Postgres(gate));
+        }
+        let app = TestApp::with(more, |_| ()).await;
+        // Otherwise the writer waits five seconds for whoever holds the lock.
+        app.execute("PRAGMA busy_timeout = 0").await;
+        let address = format!("sqlite://{}?mode=rw", app.folder.path("issuer.db").display());
+        (app, Self::Sqlite { address, lock: None })
+    }
+
+    /// From the commit of this number on, counted from one, until [`Outage::end`]. SQLite is locked at once.
+    pub(crate) async fn begin_at_commit(&mut self, number: i64) {
+        match self {
+            Self::Sqlite { address, lock } => {
+                let mut connection = AnyConnection::connect(address).await.unwrap();
+                connection.execute("BEGIN IMMEDIATE").await.unwrap();
+                *lock = Some(connection);
+            }
+            Self::Postgres(gate) => gate.commits_left.store(number - 1, Ordering::SeqCst),
+        }
+    }
+
+    /// Until the issuer has found out by itself that the database is there again.
+    pub(crate) async fn end(&mut self, app: &TestApp) {
+        match self {
+            Self::Sqlite { lock, .. } => {
+                let mut connection = lock.take().unwrap();
+                connection.execute("ROLLBACK").await.unwrap();
+                connection.close().await.unwrap();
+            }
+            Self::Postgres(gate) => {
+                gate.commits_left.store(i64::MAX, Ordering::SeqCst);
+                gate.open.send_replace(true);
+            }
+        }
+        let db = &app.app.db;
+        let works = async || {
+            let reads = (0..4).map(|_| sqlx::query("SELECT 1").fetch_all(db.reads()));
+            let writes = (0..4).map(|_| db.write(async |_| Ok(())));
+            let (reads, writes) = tokio::join!(join_all(reads), join_all(writes));
+            reads.iter().all(Result::is_ok) && writes.iter().all(Result::is_ok)
+        };
+        for _ in 0..20 {
+            if works().await {
+                return;
+            }
+        }
+        panic!("the issuer does not find the database again");
+    }
+}
+
+/// Between an issuer and PostgreSQL.
+pub(crate) struct Gate {
+    address: SocketAddr,
+    /// Commits that it lets through.
+    commits_left: AtomicI64,
+    open: watch::Sender<bool>,
+}
+
+impl Gate {
+    async fn to(server: String) -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gate = Arc::new(Self {
+            address: listener.local_addr().unwrap(),
+            commits_left: AtomicI64::new(i64::MAX),
+            open: watch::Sender::new(true),
+        });
+        let keeper = Arc::clone(&gate);
+        tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let (gate, server) = (Arc::clone(&keeper), server.clone());
+                tokio::spawn(async move {
+                    let mut shut = gate.open.subscribe();
+                    if *shut.borrow() {
+                        let server = TcpStream::connect(&server).await.unwrap();
+                        let shut = async { drop(shut.wait_for(|open| !open).await) };
+                        tokio::select! {
+                            () = gate.carry(client, server) => {}
+                            () = shut => {}
+                        }
+                    }
+                });
+            }
+        });
+        gate
+    }
+
+    /// Until one of the two goes away, or a commit comes that is one too many.
+    async fn carry(&self, client: TcpStream, server: TcpStream) {
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_server, mut to_server) = server.into_split();
+        let requests = async {
+            let mut chunk = vec![0; 1 << 16];
+            while let Ok(length @ 1..) = from_client.read(&mut chunk).await {
+                let commits = chunk[..length].windows(7).any(|bytes| bytes == b"COMMIT\0");
+                if commits && self.commits_left.fetch_sub(1, Ordering::SeqCst) <= 0 {
+                    self.open.send_replace(false);
+                    return;
+                }
+                if to_server.write_all(&chunk[..length]).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = requests => {}
+            _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
+        }
+    }
+}
