@@ -46,6 +46,9 @@ enum Command {
         service: Standin,
         #[arg(long)]
         listen: SocketAddr,
+        /// The issuer's internal listener, for the ticker; its token is in `COUNTERSIGN_SERVICE_TOKEN`
+        #[arg(long)]
+        issuer: Option<SocketAddr>,
     },
 }
 
@@ -75,6 +78,6 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Ci => ci::run_all().await,
         Command::Advisories => ci::advisories().await,
         Command::Postgres { command } => postgres::run_with(&command).await,
-        Command::Standin { service, listen } => standin::run(service, listen).await,
+        Command::Standin { service, listen, issuer } => standin::run(service, listen, issuer).await,
     }
 }

@@ -3,7 +3,7 @@
 mod ports;
 mod state;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -67,6 +67,10 @@ impl Stack {
     fn start_standin(&mut self, name: &'static str, port: u16) -> Result<()> {
         let mut command = process::command(&self.artifacts.stack);
         command.args(["standin", name, "--listen"]).arg(loopback(port).to_string());
+        if name == "ticker" {
+            command.arg("--issuer").arg(loopback(self.ports.internal).to_string());
+            command.env("COUNTERSIGN_SERVICE_TOKEN", secret(&self.state.ticker_token())?);
+        }
         self.spawn(name, &mut command)
     }
 
@@ -75,10 +79,7 @@ impl Stack {
         command.arg("--config-path").arg(self.state.bootstrap());
         // Several stacks may run on one machine; hot restart would have them share memory.
         command.args(["--disable-hot-restart", "--log-level", "warning", "--concurrency", "2"]);
-        let token = self.state.service_token();
-        let token =
-            std::fs::read_to_string(&token).with_context(|| format!("cannot read {}", token.display()))?;
-        command.env("COUNTERSIGN_SERVICE_TOKEN", token);
+        command.env("COUNTERSIGN_SERVICE_TOKEN", secret(&self.state.service_token())?);
         self.spawn("envoy", &mut command)
     }
 
@@ -210,6 +211,10 @@ impl Stack {
         }
         Ok(logs)
     }
+}
+
+fn secret(file: &Path) -> Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 /// A client for what runs on this machine: never by a proxy that the environment names.

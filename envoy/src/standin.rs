@@ -1,6 +1,7 @@
 //! Three small services that stand in for the platform's own: they parse no token and believe only the identity
 //! headers that the edge sets. They log each request as it reached them, so that a leak would show.
 
+mod accounts;
 mod alerts;
 mod backend;
 mod indicators;
@@ -18,6 +19,8 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use accounts::Accounts;
+
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub enum Standin {
     Backend,
@@ -26,10 +29,10 @@ pub enum Standin {
 }
 
 /// Serves until SIGTERM.
-pub async fn run(service: Standin, listen: SocketAddr) -> Result<()> {
+pub async fn run(service: Standin, listen: SocketAddr, issuer: Option<SocketAddr>) -> Result<()> {
     let router = match service {
         Standin::Backend => backend::router(),
-        Standin::Ticker => ticker::router(),
+        Standin::Ticker => ticker::router(issuer.map(Accounts::new).transpose()?),
         Standin::Alerts => alerts::router(),
     };
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
@@ -76,6 +79,7 @@ impl Identity {
 }
 
 /// The caller's user id; without one the request is refused.
+#[derive(Debug, Clone)]
 struct UserId(String);
 
 impl<S: Sync> FromRequestParts<S> for UserId {

@@ -91,6 +91,11 @@ async fn through_the_edge(report: &mut Report, ada: &Visitor, forger: &Forger<'_
     report.check("internal routes", async { edge::internal_routes(ada, &ada.login(ADA).await?).await }).await;
     report.check("unknown route", async { edge::unknown_route(ada, &ada.login(ADA).await?).await }).await;
 
+    report
+        .check("quotes without a trading account", async {
+            quotes::without_account(ada, &ada.login(ADA).await?).await
+        })
+        .await;
     report.check("quotes by ?token=", async { quotes::by_query(ada, &ada.login(ADA).await?).await }).await;
     report.check("quotes by header", async { quotes::by_header(ada, &ada.login(ADA).await?).await }).await;
     report

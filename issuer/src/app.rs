@@ -13,6 +13,7 @@ use crate::audit;
 use crate::compat::Compat;
 use crate::config::{Roles, Served, Settings};
 use crate::db::{Db, Readiness};
+use crate::envelope::Envelope;
 use crate::feed::Feed;
 use crate::limits::{Limits, Throttle};
 use crate::login::{self, Logins};
@@ -27,6 +28,7 @@ use crate::sessions::grant::Grants;
 use crate::sessions::{self, Callers, RefreshCookie, Sessions};
 use crate::tokens::http::Published;
 use crate::tokens::{LiveKeys, Minter};
+use crate::trading_accounts::TradingAccounts;
 use crate::verification::Verification;
 use crate::web::{self, CookieRules, Origins, TrustedProxies};
 
@@ -62,6 +64,7 @@ pub struct App {
     pub services: Services,
     pub feed: Feed,
     pub api_keys: ApiKeys,
+    pub trading_accounts: TradingAccounts,
     pub oauth: OAuth,
     pub compat: Compat,
     pub metrics: Metrics,
@@ -153,6 +156,8 @@ impl App {
             throttle: Throttle::default(),
             metrics: api_keys::Metrics::default(),
         };
+        let envelope = Envelope::new(&settings.encryption, ids.entropy.clone());
+        let trading_accounts = TradingAccounts::new(settings, db.clone(), envelope, ids.clone());
         let feed = Feed::new(db.clone(), clock.clone());
         let (requests, audit) = (web::Metrics::default(), audit::Metrics::default());
         let mails = mail::Metrics::default();
@@ -164,6 +169,8 @@ impl App {
             mails.register(registry);
             feed.metrics.register(registry);
             api_keys.metrics.register(registry);
+            trading_accounts.metrics.register(registry);
+            trading_accounts.envelope.metrics.register(registry);
             hasher.register(registry);
             db.register(registry);
             registry.register_collector(Box::new(Live {
@@ -205,6 +212,7 @@ impl App {
             services,
             feed,
             api_keys,
+            trading_accounts,
             metrics,
         })
     }

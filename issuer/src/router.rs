@@ -20,7 +20,7 @@ use crate::config::Served;
 use crate::web::{self, Limits};
 use crate::{
     access, accounts, admin, api_keys, audit, compat, feed, health, login, mfa, oauth, passwords, services,
-    sessions, tokens, verification,
+    sessions, tokens, trading_accounts, verification,
 };
 
 /// What clients and our own machines may call.
@@ -56,6 +56,7 @@ fn public_api(served: Served) -> OpenApiRouter<App> {
             .merge(sessions::http::routes())
             .merge(access::http::routes())
             .merge(api_keys::http::routes())
+            .merge(trading_accounts::http::routes())
             .merge(audit::http::routes())
             .merge(admin::http::routes())
             .merge(oauth::http::routes());
@@ -98,6 +99,7 @@ fn internal_api() -> OpenApiRouter<App> {
         .merge(health::routes())
         .merge(health::internal_routes())
         .merge(api_keys::http::internal_routes())
+        .merge(trading_accounts::http::internal_routes())
 }
 
 fn internal_waits() -> OpenApiRouter<App> {

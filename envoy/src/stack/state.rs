@@ -101,6 +101,11 @@ impl State {
         self.root.join("issuer/edge.token")
     }
 
+    /// Where the secret is kept by which the issuer knows the ticker.
+    pub fn ticker_token(&self) -> PathBuf {
+        self.root.join("issuer/ticker.token")
+    }
+
     /// Where the issuer's messages are, a file each.
     pub fn mail(&self) -> PathBuf {
         self.root.join("issuer/mail")
@@ -171,9 +176,11 @@ impl State {
         if !config.exists() {
             write(&config, &issuer_config(ports, times)?)?;
         }
-        let secret = config.with_file_name("current.secret");
-        if !secret.exists() {
-            write_secret(&secret, &random_hex::<32>()?)?;
+        for name in ["current.secret", "credentials.key"] {
+            let secret = config.with_file_name(name);
+            if !secret.exists() {
+                write_secret(&secret, &random_hex::<32>()?)?;
+            }
         }
         let operate = |arguments: &[&str], input: &str| {
             let mut command = Command::new(&artifacts.issuer);
@@ -188,26 +195,12 @@ impl State {
             operate(&["migrate"], "")?;
             self.create_admin(operate)?;
         }
-        if !self.service_token().exists() {
+        let (edge, ticker) = (self.service_token(), self.ticker_token());
+        if !edge.exists() || !ticker.exists() {
             operate(&["migrate"], "")?;
-            self.add_service(operate)?;
         }
-        Ok(())
-    }
-
-    /// The token, too, is kept under another name until the issuer knows it.
-    fn add_service(&self, operate: impl Fn(&[&str], &str) -> Result<String>) -> Result<()> {
-        let pending = self.service_token().with_extension("pending");
-        if !pending.exists() {
-            write_secret(&pending, &random_hex::<32>()?)?;
-        }
-        let scopes = ["--scope", "revocations:read", "--scope", "api-keys:exchange"];
-        let add = [&["services", "add", "edge", "--secret-stdin"][..], &scopes].concat();
-        match operate(&add, &fs::read_to_string(&pending)?) {
-            // An earlier start, cut short, has added it.
-            Err(error) if !error.to_string().contains("in use already") => Err(error),
-            _ => fs::rename(&pending, self.service_token()).context("cannot keep the edge's service token"),
-        }
+        add_service("edge", &edge, ["revocations:read", "api-keys:exchange"], operate)?;
+        add_service("ticker", &ticker, ["trading-accounts:read", "credentials:read"], operate)
     }
 
     /// The password is kept under another name until the account is there, so that a start that was cut short is
@@ -238,6 +231,30 @@ impl State {
             Err(_) => return fs::remove_file(&pending).context("cannot remove an unused password"),
         }
         fs::rename(&pending, self.admin_password()).context("cannot keep the administrator's password")
+    }
+}
+
+/// Has the issuer know a service, unless its token is there already. The token, too, is kept under another name until it
+/// does.
+fn add_service(
+    name: &str,
+    file: &Path,
+    scopes: [&str; 2],
+    operate: impl Fn(&[&str], &str) -> Result<String>,
+) -> Result<()> {
+    if file.exists() {
+        return Ok(());
+    }
+    let pending = file.with_extension("pending");
+    if !pending.exists() {
+        write_secret(&pending, &random_hex::<32>()?)?;
+    }
+    let [one, two] = scopes;
+    let add = ["services", "add", name, "--secret-stdin", "--scope", one, "--scope", two];
+    match operate(&add, &fs::read_to_string(&pending)?) {
+        // An earlier start, cut short, has added it.
+        Err(error) if !error.to_string().contains("in use already") => Err(error),
+        _ => fs::rename(&pending, file).with_context(|| format!("cannot keep {}", file.display())),
     }
 }
 

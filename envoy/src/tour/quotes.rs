@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt, StreamExt};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -11,7 +12,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::visitor::{Login, Visitor};
+use super::visitor::{Answer, Login, Visitor};
 
 const QUOTES: &str = "/ws/quotes";
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -60,13 +61,19 @@ impl Quotes {
         }
     }
 
-    /// Uses the stream as a person would: sees who it is for, subscribes, reads a quote of that symbol.
-    async fn follow(mut self, login: &Login) -> Result<String> {
+    async fn subscribe(&mut self) -> Result<()> {
+        let subscribe = json!({"type": "subscribe", "symbols": ["ETH-USD"]}).to_string();
+        Ok(self.0.send(Message::Text(subscribe.into())).await?)
+    }
+
+    /// Uses the stream as a person would: sees who it is for, links a trading account, subscribes, reads a quote of that
+    /// symbol.
+    async fn follow(mut self, ada: &Visitor, login: &Login) -> Result<String> {
         let welcome = self.next("welcome").await?;
         ensure!(welcome["user_id"] == login.user_id.as_str(), "the ticker sees {}", welcome["user_id"]);
         self.next("quote").await?;
-        let subscribe = json!({"type": "subscribe", "symbols": ["ETH-USD"]}).to_string();
-        self.0.send(Message::Text(subscribe.into())).await?;
+        link(ada, login).await?;
+        self.subscribe().await?;
         self.next("subscribed").await?;
         let quote = self.next("quote").await?;
         ensure!(quote["symbol"] == "ETH-USD", "got a quote of {}", quote["symbol"]);
@@ -75,18 +82,46 @@ impl Quotes {
     }
 }
 
+/// Has the user an account to trade with; the ticker takes no subscription without.
+async fn link(ada: &Visitor, login: &Login) -> Result<()> {
+    const SECRET: &str = "touroftheplatformsecret000000001";
+    ada.remember(SECRET);
+    let account = json!({
+        "broker": "kite", "user_id_broker": "AB1234", "api_key": "touroftheplatform", "api_secret": SECRET,
+    });
+    let link = ada.request(Method::POST, "/v1/trading-accounts").bearer_auth(&login.access_token);
+    let answer = Answer::to(link.json(&account)).await?;
+    // 409: linked already.
+    ensure!([201, 409].contains(&answer.status), "link: {}", answer.summary());
+    Ok(())
+}
+
+/// Without an account, the ticker says what to do and the stream goes on.
+pub(super) async fn without_account(ada: &Visitor, login: &Login) -> Result<String> {
+    let mut quotes = Quotes::open_by_header(ada, login).await?;
+    quotes.subscribe().await?;
+    let told = quotes.next("error").await?;
+    let detail = told["detail"].as_str().unwrap_or_default().to_owned();
+    ensure!(detail.starts_with("No active trading accounts linked."), "the ticker says {told}");
+    quotes.next("quote").await?;
+    link(ada, login).await?;
+    quotes.subscribe().await?;
+    quotes.next("subscribed").await?;
+    Ok(detail)
+}
+
 pub(super) async fn by_query(ada: &Visitor, login: &Login) -> Result<String> {
     let path = format!("{QUOTES}?depth=1&token={}", login.access_token);
-    Quotes::open(ada, &path, &[]).await?.follow(login).await
+    Quotes::open(ada, &path, &[]).await?.follow(ada, login).await
 }
 
 pub(super) async fn by_header(ada: &Visitor, login: &Login) -> Result<String> {
-    Quotes::open_by_header(ada, login).await?.follow(login).await
+    Quotes::open_by_header(ada, login).await?.follow(ada, login).await
 }
 
 pub(super) async fn by_subprotocol(ada: &Visitor, login: &Login) -> Result<String> {
     let protocols = format!("bearer, {}", login.access_token);
-    Quotes::open(ada, QUOTES, &[("sec-websocket-protocol", &protocols)]).await?.follow(login).await
+    Quotes::open(ada, QUOTES, &[("sec-websocket-protocol", &protocols)]).await?.follow(ada, login).await
 }
 
 pub(super) async fn refused(ada: &Visitor) -> Result<String> {

@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use crate::accounts::UserId;
 use crate::ambient::UnixTime;
+use crate::services::ServiceName;
 use crate::web::Client;
 
 pub use metrics::Metrics;
@@ -71,6 +72,14 @@ kinds! {
     EmailVerified => "email_verified",
     PasswordResetRequested => "password_reset_requested",
     PasswordReset => "password_reset",
+    TradingAccountLinked => "trading_account_linked",
+    TradingAccountVerified => "trading_account_verified",
+    /// By the broker.
+    TradingAccountRefused => "trading_account_refused",
+    TradingAccountUnlinked => "trading_account_unlinked",
+    CredentialsRead => "credentials_read",
+    CredentialsRotated => "credentials_rotated",
+    CredentialsRotationDue => "credentials_rotation_due",
 }
 
 impl Kind {
@@ -82,7 +91,11 @@ impl Kind {
     /// Whether the caller got what was asked for.
     pub const fn outcome(self) -> &'static str {
         match self {
-            Self::LoginFailed | Self::LoginBlocked | Self::MfaFailed | Self::RefreshReused => "failure",
+            Self::LoginFailed
+            | Self::LoginBlocked
+            | Self::MfaFailed
+            | Self::RefreshReused
+            | Self::TradingAccountRefused => "failure",
             _ => "success",
         }
     }
@@ -98,15 +111,18 @@ pub enum Actor {
     Operator,
     /// This issuer, by its own rules.
     Issuer,
+    /// A service that showed its token.
+    Service(ServiceName),
 }
 
 impl Actor {
-    fn as_str(&self) -> Option<&str> {
+    fn as_text(&self) -> Option<String> {
         match self {
             Self::Stranger => None,
-            Self::User(id) => Some(id.as_str()),
-            Self::Operator => Some("operator"),
-            Self::Issuer => Some("issuer"),
+            Self::User(id) => Some(id.to_string()),
+            Self::Operator => Some("operator".to_owned()),
+            Self::Issuer => Some("issuer".to_owned()),
+            Self::Service(name) => Some(name.as_subject()),
         }
     }
 }
@@ -129,6 +145,11 @@ impl Origin {
     /// A command of the operator.
     pub fn command() -> Self {
         Self { actor: Actor::Operator, ip: None, device: None, request_id: None }
+    }
+
+    /// The issuer by itself, without a request.
+    pub fn issuer() -> Self {
+        Self { actor: Actor::Issuer, ..Self::command() }
     }
 
     /// The same request, and what the issuer does by itself because of it.
@@ -189,7 +210,7 @@ pub struct EventBody {
     ip: Option<String>,
     /// What the client called itself.
     device: Option<String>,
-    /// Of a session, an API key or a service token.
+    /// Of a session, an API key, a service token or a trading account.
     session_id: Option<String>,
     request_id: Option<String>,
 }
@@ -236,7 +257,7 @@ mod tests {
     #[test]
     fn no_kind_is_left_out_of_the_list() {
         let listed: Vec<isize> = Kind::ALL.iter().map(|kind| *kind as isize).collect();
-        let last = Kind::PasswordReset as isize;
+        let last = Kind::CredentialsRotationDue as isize;
         assert_eq!(listed, (0..=last).collect::<Vec<_>>());
     }
 

@@ -50,7 +50,7 @@ async fn write(
         at: tx.now(),
         kind: kind.as_str().to_owned(),
         outcome: kind.outcome().to_owned(),
-        actor: origin.actor.as_str().map(str::to_owned),
+        actor: origin.actor.as_text(),
         subject,
         ip: origin.ip.map(|ip| ip.to_string()),
         device: origin.device.clone(),

@@ -2,6 +2,7 @@
 //! key is written once, readable by its owner only, and never printed.
 
 mod published;
+mod rewrap;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -71,6 +72,9 @@ pub(super) enum Command {
     },
     /// Print the published keys (RFC 7517).
     Jwks,
+    /// Protect stored credentials with the current key of [encryption], so that the previous ones can go; beside running
+    /// issuers, and again after being broken off.
+    Rewrap,
 }
 
 pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
@@ -83,6 +87,7 @@ pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
         Command::Revoke { kid } => revoke(config, &kid, now),
         Command::Prune { yes } => prune(config, yes, now),
         Command::Jwks => jwks(&settings(config)?, now),
+        Command::Rewrap => rewrap::run(config, entropy),
     }
 }
 

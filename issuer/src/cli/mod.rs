@@ -4,6 +4,7 @@
 mod api_keys;
 mod audit;
 mod check;
+mod dumps;
 mod keys;
 mod passwords;
 mod serve;
@@ -48,7 +49,7 @@ enum Command {
     /// Check configuration, keys and database, print every finding, exit 1 if one is an error. Or check a filter's
     /// configuration and exit 1 if there is any finding.
     Check(check::Arguments),
-    /// Make, list, rotate and revoke signing keys.
+    /// Make, list, rotate and revoke signing keys; replace the key that protects credentials.
     #[command(subcommand)]
     Keys(keys::Command),
     /// Make, import, list, change and delete accounts, help who is locked out.
@@ -78,6 +79,7 @@ enum Command {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let Arguments { config, command } = Arguments::parse();
+    dumps::forbid();
     let result = match command {
         Command::Serve => serve::run(&config).map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => check::run(&config, &arguments),
@@ -112,6 +114,12 @@ fn say(line: impl std::fmt::Display) {
 fn progress(bytes: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} to go");
     ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Shows how many of so many things have been done, if standard error is a terminal.
+fn counted(total: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos} of {len}, {per_sec}, {eta} to go");
+    ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// The settings, with warnings printed; every error is a line of the failure.

@@ -20,7 +20,7 @@ use crate::passwords::{BreachedError, BreachedList, available_memory_kib};
 use crate::tokens::reload::{Reloader, Watch};
 use crate::tokens::{KeySet, Lifetimes, LiveKeys, NOTED_EVERY, oversize};
 use crate::web::{self, Connections};
-use crate::{api_keys, audit, limits, log, login, mail, router, sessions, verification};
+use crate::{api_keys, audit, limits, log, login, mail, router, sessions, trading_accounts, verification};
 
 /// More threads than this only wait: hashing has its own, and a request needs little else.
 const MAX_WORKERS: usize = 4;
@@ -241,6 +241,7 @@ async fn sweep_once(app: &App, retention: Option<i64>, lease: &Lease) -> Result<
     api_keys::sweep(&app.db, app.clock.now()).await?;
     verification::sweep(&app.db).await?;
     mail::sweep(&app.db).await?;
+    trading_accounts::note_due(&app.trading_accounts).await?;
     let resealed = app.mfa.reseal(&app.db).await?;
     if resealed > 0 {
         let hint = "second factors are sealed with the current secret";

@@ -4,6 +4,7 @@
 mod compat;
 mod database;
 mod edit;
+mod encryption;
 mod finding;
 mod limits;
 mod mail;
@@ -21,6 +22,7 @@ pub use compat::{Compat, Group, Serve, Served};
 pub use database::{Database, DatabaseUrl, PostgresUrl};
 pub use edit::{EditError, append_key, key_lines, lock_for_edit, remove_keys, replace_file, revoke_key};
 pub(crate) use edit::{belong_as, sync_folder};
+pub use encryption::{BrokerUrl, Encryption, TradingAccounts};
 pub use finding::{Finding, Severity};
 pub use limits::{Limits, Mfa};
 pub use mail::{Mail, MailTransport, Smtp, SmtpTls};
@@ -47,6 +49,8 @@ pub struct Settings {
     pub cors: Cors,
     pub database: Database,
     pub secrets: Secrets,
+    pub encryption: Encryption,
+    pub trading_accounts: TradingAccounts,
     pub accounts: Accounts,
     pub mail: Mail,
     pub tokens: Tokens,
@@ -126,6 +130,8 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
     let cors = sections::cors(reader);
     let database = database::database(reader, folder);
     let secrets = secret::secrets(reader, folder);
+    let encryption = encryption::encryption(reader, folder, secrets.as_ref());
+    let trading_accounts = encryption::trading_accounts(reader);
     let mail = mail::mail(reader, folder, &server.public_url);
     let accounts = sections::accounts(reader, &mail);
     let tokens = sections::tokens(reader);
@@ -149,6 +155,8 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
         cors,
         database: database?,
         secrets: secrets?,
+        encryption,
+        trading_accounts,
         accounts,
         mail,
         tokens,
@@ -183,6 +191,8 @@ impl Settings {
             ("internal", self.internal == other.internal),
             ("cors", self.cors == other.cors),
             ("secrets", self.secrets == other.secrets),
+            ("encryption", self.encryption == other.encryption),
+            ("trading_accounts", self.trading_accounts == other.trading_accounts),
             ("accounts", self.accounts == other.accounts),
             ("mail", self.mail == other.mail),
             ("passwords", self.passwords == other.passwords),

@@ -92,7 +92,7 @@ pub(super) fn secret_files(section: &mut Section<'_>, name: &'static str, folder
     secrets
 }
 
-fn strong(section: &mut Section<'_>, name: &str, secret: Secret) -> Option<Secret> {
+pub(super) fn strong(section: &mut Section<'_>, name: &str, secret: Secret) -> Option<Secret> {
     if secret.strength() < MIN_SECRET_BYTES {
         section.error(name, format!("is too short: at least {MIN_SECRET_BYTES} random bytes are needed"));
         return None;

@@ -51,6 +51,66 @@ fn without_a_word_the_defaults_hold() {
     assert_eq!(settings.mail.transport, MailTransport::Off);
     assert_eq!(settings.mail.service_name, "localhost");
     assert!(settings.roles.knows("user") && settings.roles.knows("admin"));
+    assert_eq!(settings.encryption.keys, None);
+    let TradingAccounts { rotate_after, broker_timeout, kite_url, alpaca_url } = settings.trading_accounts;
+    assert_eq!((rotate_after, broker_timeout), (7_776_000, 5));
+    assert_eq!(
+        (kite_url.as_str(), alpaca_url.as_str()),
+        ("https://api.kite.trade", "https://api.alpaca.markets")
+    );
+}
+
+#[test]
+fn a_brokers_url_is_https_or_on_this_machine_and_holds_no_secret() {
+    let url = |url: &str| read(&format!("[trading_accounts]\nkite_url = \"{url}\""), &[]).settings;
+    for good in ["https://broker.example/api/", "http://127.0.0.1:8090", "https://[2001:db8::1]:8443/v3"] {
+        assert_eq!(
+            url(good).unwrap().trading_accounts.kite_url.as_str(),
+            good.trim_end_matches('/'),
+            "{good}"
+        );
+    }
+    for bad in [
+        "",
+        "broker.example",
+        "http://localhost:1",
+        "http://127.0.0.1.broker.example",
+        "https://user:hunter2@broker.example",
+        "https://broker.example/?key=1",
+        "https://broker.example/#x",
+        "ftp://127.0.0.1",
+        "file:///etc/passwd",
+    ] {
+        assert_eq!(url(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn a_previous_key_needs_a_current_one_that_is_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let one = file("one", "one key-encryption key of thirty-two characters");
+    let two = file("two", "two key-encryption keys of thirty-two characters");
+    let previous = |current: &str, previous: &str| {
+        let text = format!("[encryption]\n{current}\nprevious_files = [{previous:?}]");
+        let findings = read(&text, &[]).findings;
+        let errors = findings.into_iter().filter(Finding::is_error).map(|finding| finding.to_string());
+        errors.collect::<Vec<_>>()
+    };
+    let current = format!("current_file = {one:?}");
+    assert_eq!(previous(&current, &two), [""; 0]);
+    assert!(
+        previous(&current, &one)[0]
+            .ends_with("encryption.previous_files: has the current key; a new one has to be random")
+    );
+    assert!(
+        previous("", &two)[0]
+            .ends_with("encryption.current_file: is required beside encryption.previous_files")
+    );
 }
 
 #[test]
@@ -85,6 +145,23 @@ fn what_is_wrong_is_told_with_file_key_and_reason() {
             "limits.registrations_per_address: expected 1 to 1000000",
         ),
         ("[limits]\nlongest_delay = \"10s\"", "limits.longest_delay: is shorter than limits.first_delay"),
+        (
+            "[encryption]\ncurrent = \"hunter2\"",
+            "encryption.current: is too short: at least 32 random bytes are needed",
+        ),
+        (
+            "[encryption]\ncurrent = \"a secret of more than 32 characters\"",
+            "encryption.current: is one of the [secrets]; it has to be another",
+        ),
+        (
+            "[trading_accounts]\nkite_url = \"http://api.kite.trade\"",
+            "trading_accounts.kite_url: expected an https URL without query, such as \"https://api.kite.trade\" (http for 127.0.0.1 only)",
+        ),
+        (
+            "[trading_accounts]\nbroker_timeout = \"60s\"",
+            "trading_accounts.broker_timeout: expected 1s to 15s",
+        ),
+        ("[trading_accounts]\nrotate_after = \"1h\"", "trading_accounts.rotate_after: expected 1d to 3650d"),
         ("[mfa]\nissuer = \"a:b\"", "mfa.issuer: expected 1 to 64 characters without ':'"),
         ("[cookies]\nsecure = \"yes\"", "cookies.secure: expected true or false"),
         ("[database]\nurl = \"mysql://u:hunter2@h/d\"", "database.url: expected a sqlite: or postgres: URL"),

@@ -8,7 +8,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
-use super::{PREFIX, Scope, ServiceToken, store};
+use super::{PREFIX, Scope, ServiceName, ServiceToken, store};
 use crate::ambient::Clock;
 use crate::db::Db;
 use crate::limits::Throttle;
@@ -22,6 +22,10 @@ const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
 pub struct Service(ServiceToken);
 
 impl Service {
+    pub fn name(&self) -> &ServiceName {
+        &self.0.name
+    }
+
     /// Lets through who may ask for this.
     ///
     /// # Errors

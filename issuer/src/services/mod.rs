@@ -59,6 +59,8 @@ impl fmt::Display for ServiceName {
 pub enum Scope {
     RevocationsRead,
     ApiKeysExchange,
+    TradingAccountsRead,
+    CredentialsRead,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,12 +70,15 @@ pub struct UnknownScope {
 }
 
 impl Scope {
-    pub const ALL: [Self; 2] = [Self::RevocationsRead, Self::ApiKeysExchange];
+    pub const ALL: [Self; 4] =
+        [Self::RevocationsRead, Self::ApiKeysExchange, Self::TradingAccountsRead, Self::CredentialsRead];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RevocationsRead => "revocations:read",
             Self::ApiKeysExchange => "api-keys:exchange",
+            Self::TradingAccountsRead => "trading-accounts:read",
+            Self::CredentialsRead => "credentials:read",
         }
     }
 
@@ -135,7 +140,8 @@ mod tests {
         let unknown = Scope::parse("revocations:*").unwrap_err().to_string();
         assert_eq!(
             unknown,
-            "there is no scope \"revocations:*\"; there are revocations:read, api-keys:exchange"
+            "there is no scope \"revocations:*\"; there are revocations:read, api-keys:exchange, \
+             trading-accounts:read, credentials:read"
         );
     }
 

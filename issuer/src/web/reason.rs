@@ -13,12 +13,15 @@ pub enum Reason {
     AuthenticationTooOld,
     BodyTooLarge,
     BodyUnreadable,
+    BrokerUnavailable,
     Busy,
     CredentialMisplaced,
+    CredentialsUnavailable,
     CrossSite,
     EmailNotVerified,
     EmailTaken,
     EmailTokenInvalid,
+    EncryptionOff,
     Internal,
     InvalidCredentials,
     InvalidFields,
@@ -45,6 +48,9 @@ pub enum Reason {
     SessionRevoked,
     Timeout,
     TooManyApiKeys,
+    TooManyTradingAccounts,
+    TradingAccountLinked,
+    TradingAccountNotActive,
     UnsupportedMediaType,
     WrongCode,
     WrongPassword,
@@ -65,12 +71,15 @@ impl Reason {
         Self::AuthenticationTooOld,
         Self::BodyTooLarge,
         Self::BodyUnreadable,
+        Self::BrokerUnavailable,
         Self::Busy,
         Self::CredentialMisplaced,
+        Self::CredentialsUnavailable,
         Self::CrossSite,
         Self::EmailNotVerified,
         Self::EmailTaken,
         Self::EmailTokenInvalid,
+        Self::EncryptionOff,
         Self::Internal,
         Self::InvalidCredentials,
         Self::InvalidFields,
@@ -97,6 +106,9 @@ impl Reason {
         Self::SessionRevoked,
         Self::Timeout,
         Self::TooManyApiKeys,
+        Self::TooManyTradingAccounts,
+        Self::TradingAccountLinked,
+        Self::TradingAccountNotActive,
         Self::UnsupportedMediaType,
         Self::WrongCode,
         Self::WrongPassword,
@@ -129,11 +141,21 @@ impl Reason {
                 text(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is larger than 64 KiB")
             }
             Self::BodyUnreadable => text(StatusCode::BAD_REQUEST, "body_unreadable", "The body ended early"),
+            Self::BrokerUnavailable => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "broker_unavailable",
+                "The broker gives no answer; try again later",
+            ),
             Self::Busy => text(StatusCode::SERVICE_UNAVAILABLE, "busy", "The service is busy; try again"),
             Self::CredentialMisplaced => text(
                 StatusCode::UNAUTHORIZED,
                 "credential_misplaced",
                 "Services show X-Service-Token on /v1/internal and nowhere else, and users show nothing there",
+            ),
+            Self::CredentialsUnavailable => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "credentials_unavailable",
+                "The key that protects these credentials cannot be used at the moment",
             ),
             Self::CrossSite => text(StatusCode::FORBIDDEN, "cross_site", DENIED),
             Self::EmailNotVerified => text(
@@ -148,6 +170,11 @@ impl Reason {
                 StatusCode::BAD_REQUEST,
                 "email_token_invalid",
                 "This link is not good any more; ask for a new one",
+            ),
+            Self::EncryptionOff => text(
+                StatusCode::NOT_IMPLEMENTED,
+                "encryption_off",
+                "This service has no key to protect credentials with, so it keeps none",
             ),
             Self::Internal => {
                 text(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The request could not be completed")
@@ -220,6 +247,15 @@ impl Reason {
             Self::Timeout => text(StatusCode::REQUEST_TIMEOUT, "timeout", "The body did not arrive in time"),
             Self::TooManyApiKeys => {
                 text(StatusCode::CONFLICT, "too_many_api_keys", "Revoke an API key before making another one")
+            }
+            Self::TooManyTradingAccounts => {
+                text(StatusCode::CONFLICT, "too_many_trading_accounts", "Unlink an account first")
+            }
+            Self::TradingAccountLinked => {
+                text(StatusCode::CONFLICT, "trading_account_linked", "This account is linked already")
+            }
+            Self::TradingAccountNotActive => {
+                text(StatusCode::CONFLICT, "trading_account_not_active", "This account is not active")
             }
             Self::UnsupportedMediaType => text(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const TOP: [&str; 6] = ["app", "cli", "health", "metrics", "router", "main"];
-const ROOMS: [&str; 17] = [
+const ROOMS: [&str; 18] = [
     "access",
     "accounts",
     "admin",
@@ -21,9 +21,10 @@ const ROOMS: [&str; 17] = [
     "services",
     "sessions",
     "tokens",
+    "trading_accounts",
     "verification",
 ];
-const WALLS: [&str; 7] = ["ambient", "config", "db", "jobs", "log", "secrets", "web"];
+const WALLS: [&str; 8] = ["ambient", "config", "db", "envelope", "jobs", "log", "secrets", "web"];
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {

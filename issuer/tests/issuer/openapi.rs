@@ -12,6 +12,7 @@ use utoipa::openapi::OpenApi;
 use crate::letters::MAIL;
 use crate::services::{EXCHANGE, FEED, service};
 use crate::stage::{Answer, COMPAT, Call, PASSWORD, TestApp};
+use crate::trading_accounts::{ACCOUNTS, ENCRYPTION, INTERNAL, alpaca, kite, linked};
 
 /// Every call of a document: method and path.
 pub(crate) fn calls(document: &OpenApi) -> BTreeSet<(Method, String)> {
@@ -71,7 +72,7 @@ async fn every_internal_route_is_in_a_document_of_its_own() {
     let mut routed = BTreeSet::new();
     for path in paths.into_iter().filter(|path| !pages.contains(path) && !path.contains("__private")) {
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
-            let status = app.internally(method.clone(), path).await.status;
+            let status = app.internally(method.clone(), &path.replace("{id}", "0")).await.status;
             if ![StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED].contains(&status) {
                 routed.insert((method, path.to_owned()));
             }
@@ -80,17 +81,29 @@ async fn every_internal_route_is_in_a_document_of_its_own() {
     assert_eq!(routed, documented);
     // Whatever is asked there needs a service token, but for what operators' tools read.
     for (method, path) in documented.iter().filter(|(_, path)| path.starts_with("/v1/internal/")) {
-        app.internally(method.clone(), path).await.refused(401, "service_token_missing");
+        let call = app.internally(method.clone(), &path.replace("{id}", "0"));
+        call.await.refused(401, "service_token_missing");
     }
 }
 
 #[tokio::test]
 async fn internal_answers_fit_their_schemas() {
-    let app = TestApp::new().await;
+    let app = TestApp::with(ENCRYPTION, |_| ()).await;
     let document = serde_json::to_value(router::internal_openapi()).unwrap();
     let token = service(&app, &Scope::ALL).await;
     let ada = app.registered("ada@example.com").await;
     let key = app.post("/v1/api-keys", json!({"name": "x"})).by(&ada).await.json()["api_key"].clone();
+    let account = linked(&app, &ada, kite()).await;
+    let (list, whose) = (INTERNAL, format!("{INTERNAL}?user_id={}", ada.id));
+    fits(
+        &document,
+        "get",
+        list,
+        &app.internally(Method::GET, &whose).header("x-service-token", &token).await,
+    );
+    let read = app.internally(Method::POST, &format!("{INTERNAL}/{account}/credentials"));
+    let read = read.header("x-service-token", &token).await;
+    fits(&document, "post", &format!("{INTERNAL}/{{id}}/credentials"), &read);
     app.post("/v1/auth/logout", json!({})).by(&ada).await.expect(StatusCode::NO_CONTENT);
     for (method, path, body) in [("get", FEED, json!(null)), ("post", EXCHANGE, json!({"api_key": key}))] {
         let call = app.internally(method.to_uppercase().parse().unwrap(), path);
@@ -119,13 +132,14 @@ fn schema<'d>(document: &'d Value, method: &str, path: &str, answer: &Answer) ->
 
 #[tokio::test]
 async fn answers_fit_their_schemas() {
-    let app = TestApp::with(&format!("{COMPAT}{MAIL}"), |_| ()).await;
+    let app = TestApp::with(&format!("{COMPAT}{MAIL}{ENCRYPTION}"), |_| ()).await;
     let document = app.get("/v1/openapi.json").await.json();
     let ada = app.registered("ada@example.com").await;
     let login = json!({"email": "ada@example.com", "password": PASSWORD});
     let refresh = json!({"refresh_token": ada.refresh_token});
     let root = app.admin("root@example.com").await;
     let account = format!("/v1/admin/users/{}", ada.id);
+    let at_kite = format!("{ACCOUNTS}/{}", linked(&app, &ada, kite()).await);
     let password = [("username", "ada@example.com"), ("password", PASSWORD)];
     let bob = json!({"email": "bob@example.com", "password": PASSWORD});
     let asked: Vec<(&str, &str, Call)> = vec![
@@ -162,6 +176,14 @@ async fn answers_fit_their_schemas() {
         ),
         ("get", "/v1/api-keys", app.get("/v1/api-keys").by(&ada)),
         ("get", "/v1/audit", app.get("/v1/audit?limit=1").by(&ada)),
+        ("post", ACCOUNTS, app.post(ACCOUNTS, alpaca()).by(&ada)),
+        ("get", ACCOUNTS, app.get(ACCOUNTS).by(&ada)),
+        (
+            "post",
+            "/v1/trading-accounts/{id}/verify",
+            app.post(&format!("{at_kite}/verify"), json!({})).by(&ada),
+        ),
+        ("post", "/v1/trading-accounts/{id}/rotate", app.post(&format!("{at_kite}/rotate"), kite()).by(&ada)),
         ("get", "/v1/admin/audit", app.get("/v1/admin/audit").by(&root)),
         ("get", "/v1/admin/users", app.get("/v1/admin/users?limit=1").by(&root)),
         ("get", "/v1/admin/users/{id}", app.get(&account).by(&root)),

@@ -1,6 +1,8 @@
 //! `countersign serve` as a process: start, live reload, stop. The only tests that wait for real time, and then
 //! only until what they wait for is there.
 
+mod credentials;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};

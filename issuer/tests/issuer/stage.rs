@@ -206,8 +206,26 @@ impl TestApp {
 
     /// Another issuer on the same database and clock.
     pub(crate) async fn beside(&self) -> Self {
+        self.beside_with(self.settings.clone()).await
+    }
+
+    /// Another one that was told otherwise.
+    pub(crate) async fn beside_with(&self, settings: Settings) -> Self {
         let folder = Folder(tempfile::tempdir().unwrap());
-        Self::start(folder, self.loaded.clone(), self.settings.clone(), self.clock.clone()).await
+        Self::start(folder, self.loaded.clone(), settings, self.clock.clone()).await
+    }
+
+    /// On what a process has left behind.
+    pub(crate) async fn after(folder: Folder) -> Self {
+        Self::after_with(folder, |_| ()).await
+    }
+
+    /// The same, told otherwise.
+    pub(crate) async fn after_with(folder: Folder, change: impl FnOnce(&mut Settings)) -> Self {
+        let loaded = folder.settings();
+        let mut settings = loaded.clone();
+        change(&mut settings);
+        Self::start(folder, loaded, settings, Clock::system()).await
     }
 
     pub(crate) fn reloader(&self) -> Reloader {
