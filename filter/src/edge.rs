@@ -264,7 +264,9 @@ impl Edge {
         });
         edits.strip_authorization = !forward_authorization && view.authorization != Field::Absent;
         let foreign_key = passes_keys && authenticator.foreign_key;
-        edits.strip_api_key &= !foreign_key && !(passes_keys && wait.is_some());
+        // As long as a request waits, its key may be the upstream's own.
+        let keeps_key = foreign_key || (passes_keys && wait.is_some());
+        edits.strip_api_key &= !keeps_key;
         let decision = match (outcome, rule.mode) {
             (Ok(()), _) => Decision::Admitted,
             (Err(reject), mode) if foreign_key || mode == Mode::Observe => Decision::Observed(reject),
