@@ -12,7 +12,7 @@ use crate::process::{Interrupt, run_to_end};
 use crate::tools::{self, WASM_TARGET};
 
 /// What the filter's module may weigh: each worker of each Envoy compiles it before it serves.
-const MODULE_BUDGET: u64 = 400 * 1024;
+const MODULE_BUDGET: u64 = 500 * 1024;
 
 pub async fn run_all() -> Result<()> {
     let mut steps = Steps { done: Vec::new(), interrupt: Interrupt::listen()? };
