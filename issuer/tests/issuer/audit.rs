@@ -277,11 +277,16 @@ async fn two_issuers_write_seal_and_remove_at_once_and_the_chain_holds() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::join!(join_all(logins), sealing(&one), sealing(&two), verifying, removing);
+    let (answers, ..) = tokio::join!(join_all(logins), sealing(&one), sealing(&two), verifying, removing);
     seal(&one).await;
+    // On a busy machine the database may be too slow for some: these have failed for nobody, and are in no audit.
+    let busy = answers.iter().filter(|answer| answer.status == StatusCode::SERVICE_UNAVAILABLE).count();
+    let failed = answers.iter().filter(|answer| answer.status == StatusCode::UNAUTHORIZED).count();
+    assert_eq!(failed + busy, 40);
+    let events = i64::try_from(failed).unwrap() + 1;
     let proof = proved(&two, None).await.unwrap();
-    assert_eq!((proof.head.sequence, proof.unsealed), (41, 0));
-    assert_eq!(proof.sealed + proof.removed.sequence.unsigned_abs(), 41);
+    assert_eq!((proof.head.sequence, proof.unsealed), (events, 0), "{busy} were turned away");
+    assert_eq!(proof.sealed + proof.removed.sequence.unsigned_abs(), events.unsigned_abs());
 }
 
 /// The ids of every page, newest first, and the largest page.
