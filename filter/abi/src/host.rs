@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+pub use crate::context::is_alive;
 use crate::memory::{self, Received};
 use crate::pairs;
-use crate::status::{Status, check};
+use crate::status::{Status, check, found};
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
@@ -157,14 +158,6 @@ pub fn now() -> Result<Duration, Status> {
 pub fn set_tick_period(period: Duration) -> Result<(), Status> {
     let period = u32::try_from(period.as_millis()).map_err(|_| Status::BAD_ARGUMENT)?;
     check(proxy_set_tick_period_milliseconds(period))
-}
-
-/// Whether the host still has this context. `asking`: the context that is being called.
-pub fn is_alive(context: u32, asking: u32) -> bool {
-    // There is no call for that, but one that makes all others go to a context, and says if there is none.
-    let gone = check(proxy_set_effective_context(context)) == Err(Status::BAD_ARGUMENT);
-    proxy_set_effective_context(asking);
-    !gone
 }
 
 /// Makes what follows be about another context than the one that is being called, until this is called for that one.
@@ -337,11 +330,4 @@ fn answer(call: impl FnOnce(&mut *const u8, &mut usize) -> u32) -> Result<Receiv
     let (mut bytes, mut size) = (std::ptr::null(), 0);
     check(call(&mut bytes, &mut size))?;
     memory::receive(bytes, size)
-}
-
-fn found<T>(answer: Result<T, Status>) -> Result<Option<T>, Status> {
-    match answer {
-        Err(Status::NOT_FOUND) => Ok(None),
-        answer => answer.map(Some),
-    }
 }

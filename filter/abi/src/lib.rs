@@ -22,6 +22,8 @@
     )
 )]
 
+#[cfg(target_arch = "wasm32")]
+mod context;
 pub mod pairs;
 mod plugin;
 mod status;

@@ -16,3 +16,12 @@ impl Status {
 pub(crate) fn check(status: u32) -> Result<(), Status> {
     if status == 0 { Ok(()) } else { Err(Status(status)) }
 }
+
+/// `None` for what is not there.
+#[cfg(target_arch = "wasm32")]
+pub(crate) fn found<T>(answer: Result<T, Status>) -> Result<Option<T>, Status> {
+    match answer {
+        Err(Status::NOT_FOUND) => Ok(None),
+        answer => answer.map(Some),
+    }
+}

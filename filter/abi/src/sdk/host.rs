@@ -12,8 +12,9 @@ pub use proxy_wasm::types::{BufferType as Buffer, LogLevel as Level, MapType as 
 use proxy_wasm::types::{Status as SdkStatus, StreamType};
 
 use super::Received;
+pub use crate::context::is_alive;
 use crate::pairs;
-use crate::status::{Status, check};
+use crate::status::{Status, check, found};
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
@@ -70,13 +71,6 @@ pub fn now() -> Result<Duration, Status> {
 /// How often the context that is being called is to be ticked, in whole milliseconds.
 pub fn set_tick_period(period: Duration) -> Result<(), Status> {
     hostcalls::set_tick_period(period).map_err(told)
-}
-
-/// Whether the host still has this context. `asking`: the context that is being called.
-pub fn is_alive(context: u32, asking: u32) -> bool {
-    let gone = hostcalls::set_effective_context(context) == Err(SdkStatus::BadArgument);
-    let _ = hostcalls::set_effective_context(asking);
-    !gone
 }
 
 /// Makes what follows be about another context than the one that is being called, until this is called for that one.
@@ -224,13 +218,6 @@ fn answer(call: impl FnOnce(&mut *mut u8, &mut usize) -> u32) -> Result<Received
     // SAFETY: the host writes where the SDK's `proxy_on_memory_allocate` told it to, a block of exactly this size
     // from our allocator, and hands it over.
     Ok(Received(unsafe { Vec::from_raw_parts(bytes, size, size) }))
-}
-
-fn found<T>(answer: Result<T, Status>) -> Result<Option<T>, Status> {
-    match answer {
-        Err(Status::NOT_FOUND) => Ok(None),
-        answer => answer.map(Some),
-    }
 }
 
 fn told(status: SdkStatus) -> Status {
