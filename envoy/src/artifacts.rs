@@ -1,10 +1,12 @@
 //! What cargo builds and the stack runs: the issuer, the filter's module, and this program with the stand-ins.
 
 mod exports;
+mod image;
 
 use std::fs;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
@@ -74,12 +76,23 @@ pub fn sdk_filter() -> Result<PathBuf> {
     let module = exports::only(&fs::read(&linked)?, |name| SDK_EXPORTS.contains(&name))
         .with_context(|| linked.display().to_string())?;
     let file = linked.with_file_name("countersign_filter_sdk.wasm");
-    // Several tests may do this at once, so that no one finds half a file.
+    // Tests do this at once, threads of one program and programs: no one finds half a file, or none.
+    static WRITING: Mutex<()> = Mutex::new(());
+    let _alone = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let part = file.with_extension(format!("{}.part", std::process::id()));
     fs::write(&part, module)
         .and_then(|()| fs::rename(&part, &file))
         .with_context(|| file.display().to_string())?;
     Ok(file)
+}
+
+/// The filter as an image that Istio and Envoy Gateway load, in a folder as registries' clients take it (OCI image layout); with
+/// the digest of its manifest.
+pub fn filter_image() -> Result<(PathBuf, String)> {
+    let folder = tools::target().join("wasm/oci");
+    let digest = image::write(&fs::read(filter()?)?, &folder)
+        .with_context(|| format!("cannot write {}", folder.display()))?;
+    Ok((folder, digest))
 }
 
 /// On a terminal cargo shows how far it is: a first build takes minutes.

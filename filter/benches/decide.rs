@@ -37,6 +37,7 @@ fn edge(cache_bytes: usize) -> (Edge, String) {
         jti: Some("t-1".into()),
         client_id: Some("first-party".into()),
         session_id: Some("0195f2c4-7a31-7c3e-9b1d-000000000002".into()),
+        credential_id: None,
         email: Some("ada@example.com".into()),
         name: Some("Ada".into()),
         roles: vec!["user".into(), "trader".into()],

@@ -9,14 +9,17 @@ use countersign_claims::{InvalidKeyring, Keyring, Reject, Revocation, Revocation
 use crate::cache::{Seeds, TokenCache};
 use crate::config::Config;
 use crate::credential::subprotocol::Offer;
-use crate::credential::{Credential, Held, Presented, query};
-use crate::exchange::{ApiKey, Bad, Exchange, KeyDigest, Standing};
+use crate::credential::{Held, Presented, query};
+use crate::exchange::Exchange;
 use crate::policy::{Access, Mode};
-use crate::principal::{AuthMethod, ClaimHeader, Principal};
 use crate::request::{Field, RequestView};
 use crate::revoked::{self, Revoked};
 use crate::verdict::{Decision, Edits, Verdict, Wait, WaitOn};
 use crate::websocket::Lifetime;
+
+use authenticator::Authenticator;
+
+mod authenticator;
 
 /// Longer than the time from one tick to the next, in seconds. Only a process that stood still for longer (stopped,
 /// suspended) could take a remembered token for valid after its end, in the moment until the tick that is due.
@@ -44,8 +47,20 @@ pub enum Waiting<'h> {
     Allowed,
     /// Too many do.
     Full,
-    /// It has, with this for its credential.
-    Over(&'h Held),
+    /// It has, for this, with that for its credential.
+    Over(WaitOn, &'h Held),
+}
+
+impl Waiting<'_> {
+    /// Whether it may wait for this. The token that an API key was exchanged for may be the first of a new key: for that one,
+    /// too, and then for nothing more.
+    fn allows(self, on: WaitOn) -> bool {
+        match self {
+            Self::Allowed => true,
+            Self::Full => false,
+            Self::Over(waited, _) => matches!((waited, on), (WaitOn::ApiKey(_), WaitOn::Keys)),
+        }
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -233,7 +248,7 @@ impl Edge {
             foreign_key: false,
         };
         let credential = match waiting {
-            Waiting::Over(held) => Ok(held.credential()),
+            Waiting::Over(_, held) => Ok(held.credential()),
             Waiting::Allowed | Waiting::Full => presented.credential(&rule.accepted),
         };
         // A rule that only observes holds up no request, and ends no stream. But it must be known whether a key is the
@@ -247,7 +262,12 @@ impl Edge {
         let (mut wait, mut lifetime) = (None, None);
         let outcome = credential.and_then(|mut credential| {
             let principal = authenticator.admit(&mut credential).map_err(|reject| {
-                let on = authenticator.wait.filter(may_wait).filter(|_| matches!(waiting, Waiting::Allowed));
+                let on = authenticator.wait.filter(may_wait);
+                let reject = match (waiting, on) {
+                    (Waiting::Full, Some(WaitOn::ApiKey(_))) => Reject::ApiKeysLimited,
+                    _ => reject,
+                };
+                let on = on.filter(|on| waiting.allows(*on));
                 wait = on.map(|on| Wait { on, held: credential.hold() });
                 presented.explain(&rule.accepted, reject)
             })?;
@@ -279,109 +299,5 @@ impl Edge {
             }
         };
         Verdict { wait, lifetime, ..Verdict::new(decision, Some(rule), edits, told) }
-    }
-}
-
-/// The part of the state that authentication works on.
-struct Authenticator<'e> {
-    verifier: &'e Verifier,
-    keys: &'e mut Keys,
-    revoked: &'e Revoked,
-    exchange: &'e mut Option<Exchange>,
-    cache: &'e mut TokenCache,
-    claim_headers: &'e [ClaimHeader],
-    future: i64,
-    clock: fn() -> i64,
-    checks: &'e mut Checks,
-    /// Who must answer before it can be decided.
-    wait: Option<WaitOn>,
-    /// The credential was an API key that the issuer does not know.
-    foreign_key: bool,
-}
-
-impl Authenticator<'_> {
-    fn admit(&mut self, credential: &mut Credential<'_>) -> Result<Rc<Principal>, Reject> {
-        match credential {
-            Credential::Token { token, .. } => self.authenticate(token),
-            Credential::ApiKey { digest, key } => self.exchange(*digest, key.take()),
-        }
-    }
-
-    /// By the token that the issuer gave for an API key. `key`: to ask about it, if that has not been done.
-    fn exchange(&mut self, digest: KeyDigest, key: Option<ApiKey>) -> Result<Rc<Principal>, Reject> {
-        let Some(exchange) = self.exchange else { return Err(Reject::ApiKeyRefused) };
-        match exchange.standing(digest, (self.clock)()) {
-            Standing::Bad(why) => {
-                self.foreign_key = why == Bad::Unknown;
-                return Err(Reject::ApiKeyRefused);
-            }
-            Standing::Unavailable => return Err(Reject::Unavailable),
-            Standing::Unknown => {}
-            Standing::Good(token) => match self.authenticate(&token) {
-                Ok(principal) if principal.method() == AuthMethod::ApiKey => return Ok(principal),
-                Ok(_) => return Err(Reject::InvalidClaims),
-                Err(Reject::Expired) => {
-                    if let Some(exchange) = &mut self.exchange {
-                        exchange.forget(digest);
-                    }
-                }
-                Err(reject) => return Err(reject),
-            },
-        }
-        if let (Some(exchange), Some(key)) = (&mut self.exchange, key) {
-            exchange.want(key);
-            self.wait = Some(WaitOn::ApiKey(digest));
-        }
-        Err(Reject::Unavailable)
-    }
-
-    /// What was verified of a credential that was admitted.
-    fn token_of<'c>(&'c self, credential: &'c Credential<'_>) -> Option<&'c [u8]> {
-        match credential {
-            Credential::Token { token, .. } => Some(token),
-            Credential::ApiKey { digest, .. } => self.exchange.as_ref()?.token_for(*digest),
-        }
-    }
-
-    fn authenticate(&mut self, token: &[u8]) -> Result<Rc<Principal>, Reject> {
-        self.revoked.decided()?;
-        let principal = match self.cache.get(token) {
-            Some(principal) => {
-                self.checks.cached = self.checks.cached.saturating_add(1);
-                principal
-            }
-            None => {
-                let principal = Rc::new(self.verify(token)?);
-                self.revoked.check(&principal)?;
-                self.cache.insert(token, Rc::clone(&principal));
-                principal
-            }
-        };
-        self.still_valid(&principal).inspect_err(|_| self.cache.remove(token))?;
-        Ok(principal)
-    }
-
-    fn verify(&mut self, token: &[u8]) -> Result<Principal, Reject> {
-        self.checks.verified = self.checks.verified.saturating_add(1);
-        match self.verifier.verify(token, &self.keys.ring, (self.clock)()) {
-            Ok(claims) => Principal::new(&claims, self.verifier.window(&claims), self.claim_headers),
-            Err(reject @ (Reject::UnknownKey | Reject::Unavailable)) => {
-                self.keys.unknown_seen = true;
-                self.wait = self.keys.coming.then_some(WaitOn::Keys);
-                Err(if self.keys.awaited { Reject::Unavailable } else { reject })
-            }
-            Err(reject) => Err(reject),
-        }
-    }
-
-    /// What a principal must satisfy on every request, remembered or just verified. Those of sessions that have ended are
-    /// not remembered.
-    fn still_valid(&self, principal: &Principal) -> Result<(), Reject> {
-        // Asking the host for the time is a good part of what a request costs. Whoever was valid when it was verified,
-        // and is valid later, is valid now.
-        match principal.window().check(self.future) {
-            Ok(()) => Ok(()),
-            Err(_) => principal.window().check((self.clock)()),
-        }
     }
 }

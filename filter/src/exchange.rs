@@ -1,5 +1,6 @@
 //! API keys and the tokens that the issuer gives for them: each key is asked about at most once in a while, however many
-//! requests bring it, and a flood of bad keys neither reaches the issuer nor takes the place of good ones.
+//! requests bring it, and a flood of bad keys neither reaches the issuer nor takes the place of good ones. A key that was good
+//! waits for nobody: while it is asked about again, it goes on with its token.
 //!
 //! Holds no key, only digests of keys, but for those that are being asked about. Whether a token is good is not decided
 //! here: it is verified like any other. Times are Unix seconds.
@@ -19,14 +20,15 @@ const MOST_TOKEN_BYTES: usize = 4 << 20;
 /// How many keys are remembered as bad, and for how long.
 const MOST_REFUSED: usize = 4096;
 const REFUSED_FOR: i64 = 10;
-/// After the issuer could not be asked, so long nobody asks about that key again.
+/// After the issuer could not be asked, or gave a token that is not good either, so long nobody asks about that key again.
 const PAUSE: i64 = 1;
-/// How long a key that was good goes on with its token while the issuer cannot be asked, and how often that is tried.
+/// How often a key that was good is asked about again while the issuer cannot be asked.
 const RETRY: i64 = 5;
 /// Questions that are under way at once, and those that wait until they may be asked.
 const MOST_ASKED: usize = 32;
 const MOST_QUEUED: usize = 256;
-/// Of keys that were never good, so many are asked about at once, and then so many each second, as long as they are bad.
+/// Of keys that were never good, so many are asked about at once, and then so many each second, as long as they are bad or
+/// nothing is heard of them.
 const BAD_KEYS: u32 = 100;
 const BAD_KEYS_PER_SECOND: u32 = 20;
 
@@ -69,11 +71,15 @@ impl fmt::Debug for ApiKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     Good(Rc<[u8]>),
+    /// Its token is to be used, and the issuer to be asked again.
+    Due(Rc<[u8]>),
     Bad(Bad),
     /// The issuer has to be asked, or is being asked.
     Unknown,
-    /// It cannot be asked now.
+    /// It was asked a moment ago, and nothing was heard.
     Unavailable,
+    /// Too many keys are asked about that were never good.
+    Limited,
 }
 
 /// Why a key is not good.
@@ -92,6 +98,8 @@ pub enum Answer {
     Bad(Bad),
     /// Nothing about the key; the text is for the log.
     None(String),
+    /// Nothing either: it looks up no more keys for now that it does not know.
+    Limited(String),
 }
 
 /// One worker's side of the exchange.
@@ -106,8 +114,7 @@ pub struct Exchange {
     queued: VecDeque<(KeyDigest, ApiKey)>,
     /// Keys that are being asked about.
     asked: Vec<KeyDigest>,
-    /// Keys about which nothing could be heard, and until when nobody asks again.
-    unheard: VecDeque<(i64, KeyDigest)>,
+    unheard: VecDeque<Unheard>,
     allowance: Allowance,
 }
 
@@ -116,6 +123,18 @@ struct Good {
     token: Rc<[u8]>,
     /// From then on it is asked about again.
     until: i64,
+    /// Until then it is not, though its token is no longer good: that was the reason to ask a moment ago.
+    pause: i64,
+}
+
+/// A key about which nothing could be heard.
+#[derive(Debug)]
+struct Unheard {
+    key: KeyDigest,
+    /// Until then nobody asks again.
+    until: i64,
+    /// How it stands meanwhile.
+    standing: Standing,
 }
 
 /// Keys that are bad, the oldest first.
@@ -125,7 +144,7 @@ struct BadKeys {
     order: VecDeque<KeyDigest>,
 }
 
-/// How many questions about unknown keys may turn out bad.
+/// How many questions about unknown keys may bring nothing good.
 #[derive(Debug)]
 struct Allowance {
     left: u32,
@@ -148,20 +167,23 @@ impl Exchange {
 
     /// What is known of a key at `now`.
     pub fn standing(&mut self, key: KeyDigest, now: i64) -> Standing {
-        let was_good = match self.good.get(&key) {
-            Some(good) if now < good.until => return Standing::Good(Rc::clone(&good.token)),
-            known => known.is_some(),
-        };
+        if let Some(good) = self.good.get(&key) {
+            let token = Rc::clone(&good.token);
+            let good = is_to_come(good.until, now, self.cache.max(RETRY));
+            return if good { Standing::Good(token) } else { Standing::Due(token) };
+        }
         if let Some(why) = self.bad.find(key, now) {
             return Standing::Bad(why);
         }
         if self.is_asked(key) {
             return Standing::Unknown;
         }
-        self.unheard.retain(|(until, _)| now < *until);
-        let unheard = self.unheard.iter().any(|(_, unheard)| *unheard == key);
-        let may_ask = !unheard && self.queued.len() < MOST_QUEUED && (was_good || self.allowance.has(now));
-        if may_ask { Standing::Unknown } else { Standing::Unavailable }
+        self.unheard.retain(|unheard| is_to_come(unheard.until, now, PAUSE));
+        if let Some(unheard) = self.unheard.iter().find(|unheard| unheard.key == key) {
+            return unheard.standing.clone();
+        }
+        let may_ask = self.queued.len() < MOST_QUEUED && self.allowance.has(now);
+        if may_ask { Standing::Unknown } else { Standing::Limited }
     }
 
     /// The token of a key that is good.
@@ -169,12 +191,15 @@ impl Exchange {
         self.good.get(&key).map(|good| &*good.token)
     }
 
-    /// Wants to know of a key that is unknown. Others may want the same already.
-    pub fn want(&mut self, key: ApiKey) {
+    /// Wants to know of a key that is unknown or due. Others may want the same already. Whether there will be an answer.
+    pub fn want(&mut self, key: ApiKey) -> bool {
         let digest = key.digest();
-        if !self.is_asked(digest) && self.queued.len() < MOST_QUEUED {
+        let asked = self.is_asked(digest);
+        let room = self.queued.len() < MOST_QUEUED;
+        if !asked && room {
             self.queued.push_back((digest, key));
         }
+        asked || room
     }
 
     /// The next question, which is under way from then on.
@@ -197,20 +222,37 @@ impl Exchange {
                 self.allowance.take(now);
                 self.bad.add(key, now.saturating_add(REFUSED_FOR), *why);
             }
-            Answer::None(_) => match self.good.get_mut(&key) {
-                Some(good) => good.until = now.saturating_add(RETRY),
-                None => {
-                    if self.unheard.len() >= MOST_QUEUED {
-                        self.unheard.pop_front();
-                    }
-                    self.unheard.push_back((now.saturating_add(PAUSE), key));
-                }
-            },
+            Answer::None(_) => self.unheard(key, Standing::Unavailable, now),
+            Answer::Limited(_) => self.unheard(key, Standing::Limited, now),
         }
     }
 
-    /// Has a key asked about again whose token is no longer good.
-    pub fn forget(&mut self, key: KeyDigest) {
+    /// Takes notice that nothing was heard of a key.
+    fn unheard(&mut self, key: KeyDigest, standing: Standing, now: i64) {
+        if let Some(good) = self.good.get_mut(&key) {
+            good.until = now.saturating_add(RETRY);
+            return;
+        }
+        self.allowance.take(now);
+        if self.unheard.len() >= MOST_QUEUED {
+            self.unheard.pop_front();
+        }
+        self.unheard.push_back(Unheard { key, until: now.saturating_add(PAUSE), standing });
+    }
+
+    /// Takes notice that the token of a key is no longer good. Whether the key is due now.
+    pub fn doubt(&mut self, key: KeyDigest, now: i64) -> bool {
+        match self.good.get_mut(&key) {
+            Some(good) if !is_to_come(good.pause, now, PAUSE) => {
+                good.until = now;
+                good.pause = now.saturating_add(PAUSE);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn forget(&mut self, key: KeyDigest) {
         if let Some(good) = self.good.remove(&key) {
             self.good_bytes = self.good_bytes.saturating_sub(good.bytes());
         }
@@ -221,8 +263,9 @@ impl Exchange {
     }
 
     fn remember(&mut self, key: KeyDigest, token: Rc<[u8]>, now: i64) {
+        let pause = self.good.get(&key).map_or(now, |good| good.pause);
         self.forget(key);
-        let good = Good { token, until: now.saturating_add(self.cache) };
+        let good = Good { token, until: now.saturating_add(self.cache), pause };
         self.good_bytes = self.good_bytes.saturating_add(good.bytes());
         self.good.insert(key, good);
         while self.good_bytes > MOST_TOKEN_BYTES {
@@ -234,6 +277,12 @@ impl Exchange {
     }
 }
 
+/// Whether a time has not come yet that was set at most so many seconds ahead. One that is further away was set before the
+/// clock was set back, and is not waited for.
+fn is_to_come(until: i64, now: i64, at_most: i64) -> bool {
+    now < until && until.saturating_sub(now) <= at_most
+}
+
 impl Good {
     fn bytes(&self) -> usize {
         const BESIDES: usize = 128;
@@ -243,7 +292,7 @@ impl Good {
 
 impl BadKeys {
     fn find(&self, key: KeyDigest, now: i64) -> Option<Bad> {
-        self.until.get(&key).filter(|(until, _)| now < *until).map(|(_, why)| *why)
+        self.until.get(&key).filter(|(until, _)| is_to_come(*until, now, REFUSED_FOR)).map(|(_, why)| *why)
     }
 
     fn add(&mut self, key: KeyDigest, until: i64, why: Bad) {
@@ -306,7 +355,8 @@ impl Answer {
                 }
                 let plain = reason.len() <= 64 && reason.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
                 let reason = if plain { &*reason } else { "" };
-                Self::None(format!("status {} {reason}", status.escape_ascii()).trim_end().into())
+                let said = format!("status {} {reason}", status.escape_ascii()).trim_end().into();
+                if status == b"429" { Self::Limited(said) } else { Self::None(said) }
             }
         }
     }

@@ -128,6 +128,10 @@ impl Feed {
         if self.received > MAX_REVOCATIONS {
             return Err(Broken::TooMany);
         }
+        if page.entries.is_empty() && !page.complete {
+            // Who believes it asks at once, and again at once.
+            return Err(Broken::DoesNotAdvance);
+        }
         let entries = page.live(now, skew);
         let Page { epoch: Epoch(epoch), sequence, complete, .. } = page;
         let position = Position { epoch, sequence };

@@ -16,7 +16,7 @@ mod matcher;
 pub mod path;
 pub mod reach;
 
-pub use access::{Access, Demands, Names};
+pub use access::{Access, Callers, Demands, Names};
 pub use matcher::{Asked, HostMatch, Matcher, PathMatch};
 
 /// What is asked of a request that matches.

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use countersign_claims::{AccessClaims, Reject, Window};
+use countersign_claims::{AccessClaims, Reject, SERVICE, Window};
 
 pub use claim::{Claim, ClaimHeader};
 
@@ -17,12 +17,20 @@ pub enum IdentityHeader {
     UserEmail,
     UserRoles,
     SessionId,
+    /// Of a service; nothing else of this is told of one, but how it authenticated.
+    ServiceName,
     AuthMethod,
 }
 
 impl IdentityHeader {
-    pub const ALL: [Self; 5] =
-        [Self::UserId, Self::UserEmail, Self::UserRoles, Self::SessionId, Self::AuthMethod];
+    pub const ALL: [Self; 6] = [
+        Self::UserId,
+        Self::UserEmail,
+        Self::UserRoles,
+        Self::SessionId,
+        Self::ServiceName,
+        Self::AuthMethod,
+    ];
 
     /// In the spelling that upstreams read.
     pub const fn name(self) -> &'static str {
@@ -31,6 +39,7 @@ impl IdentityHeader {
             Self::UserEmail => "x-user-email",
             Self::UserRoles => "x-user-roles",
             Self::SessionId => "x-session-id",
+            Self::ServiceName => "x-service-name",
             Self::AuthMethod => "x-auth-method",
         }
     }
@@ -69,11 +78,13 @@ pub struct Principal {
 /// What is known of a caller. Empty if the token does not say it.
 #[derive(Debug, Clone, Copy)]
 enum Part {
-    UserId,
+    /// `sub`: a user id, or `service:` and a name.
+    Subject,
     Email,
     /// Joined with commas; no role has one in it.
     Roles,
-    SessionId,
+    /// A session or an API key, or the secret of a service.
+    RevokedBy,
     /// Separated by spaces.
     Permissions,
     /// The ways in which the user authenticated, separated by spaces.
@@ -101,15 +112,15 @@ impl Principal {
     /// `headers` are those by which upstreams are told of more claims.
     ///
     /// # Errors
-    /// [`Reject::InvalidClaims`] if `sub`, `session_id` or a role is not printable ASCII without spaces and commas, or
-    /// `email` or another claim for a header has control characters.
+    /// [`Reject::InvalidClaims`] if `sub`, `session_id`, `credential_id` or a role is not printable ASCII without spaces
+    /// and commas, or `email` or another claim for a header has control characters.
     pub fn new(claims: &AccessClaims, window: Window, headers: &[ClaimHeader]) -> Result<Self, Reject> {
         let plain = |value: &str| {
             let plain = !value.is_empty() && value.bytes().all(|b| b.is_ascii_graphic() && b != b',');
             plain.then_some(()).ok_or(Reject::InvalidClaims)
         };
         plain(&claims.sub)?;
-        claims.session_id.as_deref().map_or(Ok(()), plain)?;
+        claims.revoked_by().map_or(Ok(()), plain)?;
         claims.roles.iter().try_for_each(|role| plain(role))?;
         let email = header_value(claims.email.as_deref().unwrap_or_default())?;
         let roles = claims.roles.join(",");
@@ -123,7 +134,7 @@ impl Principal {
             &claims.sub,
             &email,
             &roles,
-            claims.session_id.as_deref().unwrap_or_default(),
+            claims.revoked_by().unwrap_or_default(),
             claims.scope.as_deref().unwrap_or_default(),
             &methods.join(" "),
             &told.join("\n"),
@@ -159,12 +170,28 @@ impl Principal {
     /// The value of a header; empty for what the token does not say.
     pub fn value(&self, header: IdentityHeader) -> &[u8] {
         match header {
-            IdentityHeader::UserId => self.part(Part::UserId),
+            IdentityHeader::UserId => self.of_a_user(Part::Subject),
             IdentityHeader::UserEmail => self.part(Part::Email),
             IdentityHeader::UserRoles => self.part(Part::Roles),
-            IdentityHeader::SessionId => self.part(Part::SessionId),
+            IdentityHeader::SessionId => self.of_a_user(Part::RevokedBy),
+            IdentityHeader::ServiceName => self.service().unwrap_or_default(),
             IdentityHeader::AuthMethod => self.method.as_str().as_bytes(),
         }
+    }
+
+    /// Who it is: a user id, or `service:` and a name.
+    pub fn subject(&self) -> &[u8] {
+        self.part(Part::Subject)
+    }
+
+    /// The name of a service; `None` for a user.
+    pub fn service(&self) -> Option<&[u8]> {
+        self.subject().strip_prefix(SERVICE.as_bytes())
+    }
+
+    /// What the credential is revoked by; empty if by nothing.
+    pub fn revoked_by(&self) -> &[u8] {
+        self.part(Part::RevokedBy)
     }
 
     pub fn has_role(&self, role: &str) -> bool {
@@ -205,6 +232,11 @@ impl Principal {
     pub fn heap_bytes(&self) -> usize {
         const COUNTED: usize = 2 * size_of::<usize>();
         self.text.len().saturating_add(COUNTED)
+    }
+
+    /// What has another meaning in the token of a service.
+    fn of_a_user(&self, part: Part) -> &[u8] {
+        if self.service().is_some() { &[] } else { self.part(part) }
     }
 
     fn parts(&self) -> &[u8] {
@@ -256,6 +288,7 @@ pub(crate) mod tests {
             jti: None,
             client_id: None,
             session_id: Some("s-1".into()),
+            credential_id: None,
             email: Some("ada@example.com".into()),
             name: None,
             roles: vec!["user".into(), "admin".into()],
@@ -273,20 +306,44 @@ pub(crate) mod tests {
 
     #[test]
     fn tells_upstreams_who_is_calling() {
-        let expected = ["u-1", "ada@example.com", "user,admin", "s-1", "jwt"];
+        let expected = ["u-1", "ada@example.com", "user,admin", "s-1", "", "jwt"];
         assert_eq!(headers(&claims()).unwrap(), expected);
     }
 
     #[test]
     fn a_token_that_was_made_for_an_api_key_says_so() {
         let by_key = AccessClaims { amr: vec!["api_key".into()], ..claims() };
-        assert_eq!(headers(&by_key).unwrap()[4], "api_key");
+        assert_eq!(headers(&by_key).unwrap()[5], "api_key");
+    }
+
+    /// The token of the service `ticker`.
+    pub(crate) fn service_claims() -> AccessClaims {
+        AccessClaims {
+            sub: "service:ticker".into(),
+            client_id: Some("ticker".into()),
+            session_id: None,
+            credential_id: Some("c-1".into()),
+            email: None,
+            roles: vec![],
+            scope: Some("quotes:publish".into()),
+            ..claims()
+        }
+    }
+
+    #[test]
+    fn nothing_told_of_a_service_could_be_taken_for_a_user() {
+        assert_eq!(headers(&service_claims()).unwrap(), ["", "", "", "", "ticker", "jwt"]);
+        let principal = Principal::new(&service_claims(), ALWAYS, &[]).unwrap().with_token(b"a.b.c");
+        assert_eq!(principal.service(), Some(&b"ticker"[..]));
+        assert_eq!((principal.subject(), principal.revoked_by()), (&b"service:ticker"[..], &b"c-1"[..]));
+        let bad = AccessClaims { credential_id: Some("c 1".into()), ..service_claims() };
+        assert_eq!(headers(&bad), Err(Reject::InvalidClaims));
     }
 
     #[test]
     fn says_nothing_for_a_claim_that_is_absent() {
         let bare = AccessClaims { session_id: None, email: None, roles: vec![], ..claims() };
-        assert_eq!(headers(&bare).unwrap(), ["u-1", "", "", "", "jwt"]);
+        assert_eq!(headers(&bare).unwrap(), ["u-1", "", "", "", "", "jwt"]);
     }
 
     #[test]

@@ -94,12 +94,17 @@ impl<'r> RequestView<'r> {
     /// Whether Envoy will treat this as a WebSocket handshake (RFC 6455 §4.1). The method counts: an `Upgrade`
     /// header on a POST opens no WebSocket and must not open a rule that is meant for one.
     pub fn is_websocket(&self) -> bool {
+        self.asks_for_websocket() && self.method.single() == Some(b"GET")
+    }
+
+    fn asks_for_websocket(&self) -> bool {
         let upgrade = self.upgrade.single().is_some_and(|v| v.eq_ignore_ascii_case(b"websocket"));
-        upgrade && self.method.single() == Some(b"GET") && self.connection.single().is_some_and(names_upgrade)
+        upgrade && self.connection.single().is_some_and(names_upgrade)
     }
 
     /// The method, of a request that has one reading: its method is an upper-case word, it is for one host, and if it
-    /// asks for an upgrade, there is no body that the upstream would take for what comes after.
+    /// asks for an upgrade, there is no body that the upstream would take for what comes after. A WebSocket is asked for
+    /// by GET: Envoy opens one by any method, and an upstream that does so too would have a stream that nobody ends.
     ///
     /// # Errors
     /// [`Reject::BadRequest`].
@@ -112,7 +117,8 @@ impl<'r> RequestView<'r> {
             Field::Several => false,
         };
         let upgrade_with_body = self.upgrade != Field::Absent && self.has_body();
-        method.filter(|_| one_host && !upgrade_with_body).ok_or(Reject::BadRequest)
+        let odd_handshake = self.asks_for_websocket() && !self.is_websocket();
+        method.filter(|_| one_host && !upgrade_with_body && !odd_handshake).ok_or(Reject::BadRequest)
     }
 
     /// The host that a request is for, without its port and without the dot that may end it; for rules that are for

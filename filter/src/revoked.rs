@@ -2,7 +2,7 @@
 
 use countersign_claims::{Handle, Reject, Revocation, Revocations, TooMany};
 
-use crate::principal::{IdentityHeader, Principal};
+use crate::principal::Principal;
 
 /// Asked when a token is verified. Remembered tokens are not asked again: those that are revoked are forgotten when that
 /// becomes known, so that a request with a remembered token costs what it did.
@@ -59,8 +59,8 @@ impl Revoked {
     }
 }
 
-/// What a principal's credential is revoked by.
+/// What a principal's credential is revoked by: its session, or what a service has instead.
 pub fn session(principal: &Principal) -> Option<Handle> {
-    let id = principal.value(IdentityHeader::SessionId);
+    let id = principal.revoked_by();
     (!id.is_empty()).then(|| Handle::of(id))
 }

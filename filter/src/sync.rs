@@ -15,7 +15,7 @@ pub struct Pace {
     pub timeout: Duration,
 }
 
-/// Between two attempts lies at least this, however many tokens name unknown keys.
+/// Between two attempts that tokens with unknown keys bring forward lies at least this, however many there are.
 pub const EARLIEST_RETRY: Duration = Duration::from_secs(5);
 
 /// After so many refreshes in which nobody asked for a newer one, a set is no longer what the issuer publishes.
@@ -37,6 +37,8 @@ pub struct Schedule {
     /// When the last attempt began. Identifies the attempt, too.
     pub attempted_at: u64,
     pub due_at: u64,
+    /// When a token with an unknown key last brought an attempt forward.
+    pub early_at: u64,
     /// Attempts in a row that failed.
     pub failures: u32,
 }
@@ -46,15 +48,23 @@ impl Schedule {
     /// it makes the attempt. `early`: a token named a key that nobody knows.
     #[must_use]
     pub fn claim(self, now: u64, pace: &Pace, early: bool) -> Option<Self> {
-        let in_flight_until = self.attempted_at.saturating_add(millis(pace.timeout));
-        let earliest = self.attempted_at.saturating_add(millis(EARLIEST_RETRY)).max(in_flight_until);
-        let due = now >= self.due_at || (early && now >= earliest) || self.is_from_the_future(now, pace);
-        due.then(|| Self {
+        let due = now >= self.due_at || self.is_from_the_future(now, pace);
+        let early = early && now >= self.earliest() && !self.is_under_way(now, pace);
+        (due || early).then(|| Self {
             attempted_at: now,
+            // A clock that was set back is not waited for.
+            early_at: if due { self.early_at.min(now) } else { now },
             // The lease: the winner has this long.
             due_at: Self::lease(now, pace),
             failures: if self.is_tried(now, pace) { self.failures } else { 0 },
         })
+    }
+
+    /// When the next attempt may be brought forward. A set that was fetched in its turn a moment ago is no reason against
+    /// it: a key that was made since, and signs already, is not in it.
+    fn earliest(self) -> u64 {
+        let last = if self.failures > 0 { self.attempted_at } else { self.early_at };
+        last.saturating_add(millis(EARLIEST_RETRY))
     }
 
     /// Whether keys are being fetched, or would be as soon as a token names one that nobody knows.
@@ -111,8 +121,8 @@ impl Schedule {
 
     /// The record's bytes.
     pub fn encode(self) -> Vec<u8> {
-        [&self.attempted_at.to_le_bytes()[..], &self.due_at.to_le_bytes(), &self.failures.to_le_bytes()]
-            .concat()
+        let times = [self.attempted_at, self.due_at, self.early_at].map(u64::to_le_bytes);
+        [&times.concat()[..], &self.failures.to_le_bytes()].concat()
     }
 
     /// A record that [`encode`](Self::encode) wrote; anything else counts as never attempted.
@@ -120,9 +130,11 @@ impl Schedule {
         fn read(bytes: &[u8]) -> Option<Schedule> {
             let (attempted_at, rest) = bytes.split_first_chunk()?;
             let (due_at, rest) = rest.split_first_chunk()?;
+            let (early_at, rest) = rest.split_first_chunk()?;
             Some(Schedule {
                 attempted_at: u64::from_le_bytes(*attempted_at),
                 due_at: u64::from_le_bytes(*due_at),
+                early_at: u64::from_le_bytes(*early_at),
                 failures: u32::from_le_bytes(rest.try_into().ok()?),
             })
         }
@@ -158,7 +170,7 @@ pub struct Names {
 
 impl Names {
     /// Counts the forms that [`Schedule`] and [`Snapshot`] have had.
-    const FORM: u32 = 2;
+    const FORM: u32 = 3;
 
     /// None of the three has a space in it: no two sources have the same names.
     pub fn of(cluster: &str, authority: &str, path: &str) -> Self {
@@ -214,9 +226,21 @@ mod tests {
 
     #[test]
     fn an_unknown_key_brings_the_attempt_forward_but_not_at_any_rate() {
-        assert_eq!(fetched().claim(NOW + 4999, &PACE, true), None);
-        let early = fetched().claim(NOW + 5000, &PACE, true).unwrap().succeeded(NOW + 5000, &PACE, 0);
-        assert_eq!(early.claim(NOW + 9999, &PACE, true), None);
+        let early = fetched().claim(NOW + 1, &PACE, true).unwrap();
+        assert_eq!(early.claim(NOW + 2, &PACE, true), None, "somebody asks");
+        let early = early.succeeded(NOW + 2, &PACE, 0);
+        assert_eq!(early.claim(NOW + 5000, &PACE, true), None);
+        assert!(early.claim(NOW + 5001, &PACE, true).is_some());
+        let failed = early.claim(NOW + 5001, &PACE, true).unwrap().failed(NOW + 5002, 0);
+        assert_eq!(failed.claim(NOW + 6000, &PACE, true), None, "nor if it was in vain");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_keep_a_key_away() {
+        let early = fetched().claim(NOW + 1, &PACE, true).unwrap().succeeded(NOW + 2, &PACE, 0);
+        let back = NOW - 86_400_000;
+        let fetched = early.claim(back, &PACE, false).unwrap().succeeded(back, &PACE, 0);
+        assert!(fetched.claim(back + 5000, &PACE, true).is_some());
     }
 
     #[test]
@@ -225,8 +249,9 @@ mod tests {
         assert!(claimed.is_under_way(NOW, &PACE) && claimed.is_worth_waiting(NOW, &PACE));
         assert!(!claimed.is_under_way(NOW + 3000, &PACE), "whoever asked has ended");
         let fetched = claimed.succeeded(NOW + 10, &PACE, 0);
-        assert!(!fetched.is_under_way(NOW + 10, &PACE) && !fetched.is_worth_waiting(NOW + 4999, &PACE));
-        assert!(fetched.is_worth_waiting(NOW + 5000, &PACE));
+        assert!(!fetched.is_under_way(NOW + 10, &PACE) && fetched.is_worth_waiting(NOW + 10, &PACE));
+        let early = fetched.claim(NOW + 10, &PACE, true).unwrap().succeeded(NOW + 20, &PACE, 0);
+        assert!(!early.is_worth_waiting(NOW + 5009, &PACE) && early.is_worth_waiting(NOW + 5010, &PACE));
         let failed = claimed.failed(NOW + 10, 0);
         assert!(!failed.is_under_way(NOW + 10, &PACE) && !failed.is_worth_waiting(NOW + 999, &PACE));
     }
@@ -291,8 +316,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn two_workers_never_claim_one_attempt(attempted_at: u64, due_at: u64, failures: u32, now: u64, early: bool) {
-            let schedule = Schedule { attempted_at, due_at, failures };
+        fn two_workers_never_claim_one_attempt(attempted_at: u64, due_at: u64, early_at: u64, failures: u32, now: u64, early: bool) {
+            let schedule = Schedule { attempted_at, due_at, early_at, failures };
             if let Some(claimed) = schedule.claim(now, &PACE, early) {
                 let _ = (claimed.succeeded(now, &PACE, due_at), claimed.failed(now, due_at));
                 prop_assert!(now > u64::MAX - 10_000 || claimed.claim(now, &PACE, true).is_none());

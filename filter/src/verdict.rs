@@ -137,12 +137,12 @@ impl Told {
 
     /// What there is to tell; nothing is told that is not known.
     pub fn value<'v>(self, verdict: &'v Verdict<'_>) -> Option<&'v [u8]> {
-        let of_caller = |header| verdict.edits.identity.as_deref().map(|principal| principal.value(header));
+        let caller = verdict.edits.identity.as_deref();
         let value = match self {
             Self::Rule => verdict.rule.map(|rule| rule.name.as_bytes()),
             Self::Reason => verdict.decision.reject().map(|reject| reject.reason().as_bytes()),
-            Self::Subject => of_caller(IdentityHeader::UserId),
-            Self::Session => of_caller(IdentityHeader::SessionId),
+            Self::Subject => caller.map(Principal::subject),
+            Self::Session => caller.map(|principal| principal.value(IdentityHeader::SessionId)),
         };
         value.filter(|value| !value.is_empty())
     }

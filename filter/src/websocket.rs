@@ -6,8 +6,9 @@
 use countersign_claims::{Handle, Reject};
 
 /// A stream that is due to end waits this long for a place between two frames: if the server says nothing, or what it says
-/// has no end, the connection is closed without a word. Milliseconds.
-pub const PATIENCE: u64 = 1_000;
+/// has no end, the connection is closed without a word. Milliseconds. A tick passes before it is due, and one before it is
+/// closed, and Envoy takes its `delayed_close_timeout` for it; with all of them, it is over within a second.
+pub const PATIENCE: u64 = 250;
 
 /// Violates a policy (RFC 6455 §7.4.1).
 const CLOSE_CODE: u16 = 1008;

@@ -1,5 +1,6 @@
 //! The parts of a running issuer, put together once. A handler is given the parts that it names, by `FromRef`.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -23,7 +24,7 @@ use crate::mfa::Mfa;
 use crate::oauth::OAuth;
 use crate::passwords::{BreachedList, Cost, HashError, Hasher, NewPasswords, Policy, Resets};
 use crate::secrets::Ring;
-use crate::services::Services;
+use crate::services::{Issuing, Services};
 use crate::sessions::grant::Grants;
 use crate::sessions::{self, Callers, RefreshCookie, Sessions};
 use crate::tokens::http::Published;
@@ -32,42 +33,68 @@ use crate::trading_accounts::TradingAccounts;
 use crate::verification::Verification;
 use crate::web::{self, CookieRules, Origins, TrustedProxies};
 
-/// Cheap to clone.
-#[derive(Debug, Clone, FromRef)]
-pub struct App {
-    pub db: Db,
-    pub readiness: Readiness,
-    pub clock: Clock,
-    pub ids: Ids,
-    pub hasher: Hasher,
-    pub new_passwords: NewPasswords,
-    pub keys: Arc<LiveKeys>,
-    pub ring: Ring,
-    pub grants: Grants,
-    pub callers: Callers,
-    pub origins: Origins,
-    pub roles: Arc<Roles>,
-    pub proxies: TrustedProxies,
-    pub outbox: Outbox,
-    pub verification: Verification,
-    pub mails: mail::Metrics,
-    pub published: Published,
-    pub served: Served,
-    pub requests: web::Metrics,
-    pub limits: Limits,
-    pub mfa: Mfa,
-    pub audit: audit::Metrics,
-    pub registrations: Registrations,
-    pub resets: Resets,
-    pub logins: Logins,
-    pub sessions: Sessions,
-    pub services: Services,
-    pub feed: Feed,
-    pub api_keys: ApiKeys,
-    pub trading_accounts: TradingAccounts,
-    pub oauth: OAuth,
-    pub compat: Compat,
-    pub metrics: Metrics,
+/// What every request is given: one pointer, since axum clones it several times for each of them.
+#[derive(Debug, Clone)]
+pub struct App(Arc<Parts>);
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// Names the parts, and hands each of them to the handlers that ask for it.
+macro_rules! parts {
+    ($($name:ident: $part:ty,)*) => {
+        #[derive(Debug)]
+        pub struct Parts {
+            $(pub $name: $part,)*
+        }
+
+        $(impl FromRef<App> for $part {
+            fn from_ref(app: &App) -> Self {
+                app.$name.clone()
+            }
+        })*
+    };
+}
+
+parts! {
+    db: Db,
+    readiness: Readiness,
+    clock: Clock,
+    ids: Ids,
+    hasher: Hasher,
+    new_passwords: NewPasswords,
+    keys: Arc<LiveKeys>,
+    ring: Ring,
+    grants: Grants,
+    callers: Callers,
+    origins: Origins,
+    roles: Arc<Roles>,
+    proxies: TrustedProxies,
+    outbox: Outbox,
+    verification: Verification,
+    mails: mail::Metrics,
+    published: Published,
+    served: Served,
+    requests: web::Metrics,
+    limits: Limits,
+    mfa: Mfa,
+    audit: audit::Metrics,
+    registrations: Registrations,
+    resets: Resets,
+    logins: Logins,
+    sessions: Sessions,
+    services: Services,
+    feed: Feed,
+    api_keys: ApiKeys,
+    trading_accounts: TradingAccounts,
+    oauth: OAuth,
+    compat: Compat,
+    metrics: Metrics,
 }
 
 impl App {
@@ -93,7 +120,7 @@ impl App {
         let limits = Limits::new(&settings.limits, ring.clone());
         let mfa = Mfa::new(&settings.mfa, ring.clone(), limits.clone(), ids.entropy.clone());
         let outbox = Outbox::new(settings, ids.clone());
-        let verification = Verification::new(db.clone(), outbox.clone(), ids.clone());
+        let verification = Verification::new(db.clone(), outbox.clone(), limits.clone(), ids.clone());
         let new_passwords = NewPasswords {
             hasher: hasher.clone(),
             policy: Policy::from(&settings.passwords),
@@ -144,7 +171,8 @@ impl App {
         };
         let sessions =
             Sessions { db: db.clone(), grants: grants.clone(), metrics: sessions::Metrics::default() };
-        let services = Services { db: db.clone(), clock: clock.clone(), throttle: Throttle::default() };
+        let services = Services::new(&settings.services, db.clone(), clock.clone());
+        let issuing = Issuing::new(&settings.services, &services, &limits, &grants.minter);
         let api_keys = ApiKeys {
             db: db.clone(),
             clock: clock.clone(),
@@ -170,6 +198,7 @@ impl App {
             feed.metrics.register(registry);
             api_keys.metrics.register(registry);
             trading_accounts.metrics.register(registry);
+            services.metrics.register(registry);
             trading_accounts.envelope.metrics.register(registry);
             hasher.register(registry);
             db.register(registry);
@@ -180,8 +209,8 @@ impl App {
                 restarts,
             }));
         });
-        Ok(Self {
-            oauth: OAuth::new(settings, &logins, &sessions, &callers),
+        Ok(Self(Arc::new(Parts {
+            oauth: OAuth::new(settings, &logins, &sessions, &callers, issuing),
             compat: Compat::new(settings, &logins, &registrations, &resets, &sessions, &callers),
             readiness: Readiness::new(db.clone(), &settings.database.url),
             published: Published::new(settings),
@@ -214,6 +243,6 @@ impl App {
             api_keys,
             trading_accounts,
             metrics,
-        })
+        })))
     }
 }

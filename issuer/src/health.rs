@@ -82,7 +82,9 @@ async fn readyz(
 }
 
 /// Figures for Prometheus (OpenMetrics text).
-#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, body = String, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/metrics", tag = "health", responses(
+    (status = 200, body = String, content_type = "application/openmetrics-text"),
+))]
 async fn metrics(State(metrics): State<Metrics>) -> Response {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, content_type)], metrics.text()).into_response()

@@ -3,9 +3,10 @@
 //! Three floors, and what stands on one knows only those below. On top, what is put together: [`cli`], [`app`],
 //! [`router`], and the pages of operators, [`health`] and [`metrics`]. Below, the rooms, one per capability, each with
 //! its rules in `mod.rs`, its SQL in `store.rs` and its routes in `http.rs`: [`accounts`], [`login`], [`mfa`], [`limits`],
-//! [`sessions`], [`tokens`], [`passwords`], [`verification`], [`mail`], [`access`], [`api_keys`], [`services`], [`admin`], [`audit`], [`feed`], and
-//! the faces that other clients know, [`oauth`] and [`compat`]. Under them the walls: [`web`], [`db`], [`jobs`],
-//! [`secrets`], [`log`], [`config`], and [`ambient`], the one door to time and randomness.
+//! [`sessions`], [`tokens`], [`passwords`], [`verification`], [`mail`], [`trading_accounts`], [`access`], [`api_keys`],
+//! [`services`], [`admin`], [`audit`], [`feed`], and the faces that other clients know, [`oauth`] and [`compat`]. Under them
+//! the walls: [`web`], [`db`], [`envelope`], [`jobs`], [`secrets`], [`log`], [`config`], and [`ambient`], the one door to time
+//! and randomness.
 #![cfg_attr(
     not(test),
     deny(

@@ -3,8 +3,12 @@
 
 use std::io::IsTerminal as _;
 
+use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogFormat};
 
@@ -26,9 +30,15 @@ pub fn install(log: &Log) -> WorkerGuard {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
     // A subscriber that is there already, as in a test, stays.
     let _ = if text {
-        builder.with_ansi(terminal).with_target(false).try_init()
+        builder.with_ansi(terminal).with_target(false).finish().with(filter_fn(tells_no_secret)).try_init()
     } else {
-        builder.json().flatten_event(true).with_span_list(false).try_init()
+        let builder = builder.json().flatten_event(true).with_span_list(false);
+        builder.finish().with(filter_fn(tells_no_secret)).try_init()
     };
     guard
+}
+
+/// The SDK of AWS shows the bodies of its requests at its finest level: to KMS, those have data keys in them.
+fn tells_no_secret(metadata: &Metadata<'_>) -> bool {
+    !(metadata.target().starts_with("aws_") && *metadata.level() == Level::TRACE)
 }

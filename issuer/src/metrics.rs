@@ -63,7 +63,7 @@ impl Collector for Live {
         let reads = self.db.reads();
         let help = "Connections that reads have open";
         gauge(&mut encoder, "db_read_connections", help, i64::from(reads.size()))?;
-        let idle = i64::try_from(reads.num_idle()).unwrap_or(i64::MAX);
+        let idle = i64::try_from(reads.idle()).unwrap_or(i64::MAX);
         gauge(&mut encoder, "db_read_connections_idle", "Those of them that nothing uses now", idle)?;
         let help = "Changed configurations that were refused";
         counter(&mut encoder, "config_reloads_refused", help, self.keys.refusals())?;

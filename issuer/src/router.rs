@@ -5,10 +5,12 @@ mod refusals;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::middleware::from_fn;
 use axum::response::IntoResponse as _;
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
+use tower::{ServiceExt as _, service_fn};
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -22,6 +24,8 @@ use crate::{
     access, accounts, admin, api_keys, audit, compat, feed, health, login, mfa, oauth, passwords, services,
     sessions, tokens, trading_accounts, verification,
 };
+
+use refusals::By;
 
 /// What clients and our own machines may call.
 const API: Limits = Limits { body: 64 * 1024, deadline: Duration::from_secs(20) };
@@ -42,6 +46,9 @@ fn within(grace: i64) -> Limits {
 const OPENAPI_PATH: &str = "/v1/openapi.json";
 const INTERNAL_OPENAPI_PATH: &str = "/v1/internal/openapi.json";
 const DOCS_PATH: &str = "/docs";
+
+const METRICS_PATH: &str = "/metrics";
+const INTERNAL_PREFIX: &str = "/v1/internal/";
 
 /// The keys and the probes are there whatever else is.
 fn public_api(served: Served) -> OpenApiRouter<App> {
@@ -98,6 +105,7 @@ fn internal_api() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(health::routes())
         .merge(health::internal_routes())
+        .merge(access::http::internal_routes())
         .merge(api_keys::http::internal_routes())
         .merge(trading_accounts::http::internal_routes())
 }
@@ -135,6 +143,19 @@ pub fn internal(app: App) -> Router {
     routes.with_state(app)
 }
 
+/// Both, for a while, where existing services call `/v1/internal` at the address that clients use: what is internal is told
+/// apart by its path, and needs a service token there as well.
+pub fn both(app: App) -> Router {
+    let (public, internal) = (public(app.clone()), internal(app));
+    let route = move |request: Request| {
+        let path = request.uri().path();
+        let is_internal = path == METRICS_PATH || path.starts_with(INTERNAL_PREFIX);
+        let router = if is_internal { internal.clone() } else { public.clone() };
+        router.oneshot(request)
+    };
+    Router::new().fallback_service(service_fn(route))
+}
+
 /// The document of the public API (OpenAPI 3.1), made from the routes themselves.
 pub fn openapi(served: Served) -> OpenApi {
     described(public_api(served).split_for_parts().1)
@@ -150,6 +171,7 @@ pub fn internal_openapi() -> OpenApi {
         ApiKeyValue::with_description("x-service-token", "A service token with the scope of the call");
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("service_token", SecurityScheme::ApiKey(ApiKey::Header(token)));
+    refusals::complete(&mut document, By::Services);
     document
 }
 
@@ -168,7 +190,7 @@ fn described(document: OpenApi) -> OpenApi {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-    refusals::complete(&mut document);
+    refusals::complete(&mut document, By::People);
     document
 }
 

@@ -28,7 +28,7 @@ mod revocations;
 mod strict_json;
 mod verifier;
 
-pub use claims::{AccessClaims, Audience};
+pub use claims::{AccessClaims, Audience, SERVICE};
 pub use ed25519::{InvalidKey, VerifyingKey};
 pub use eddsa::{Alg, Signature};
 pub use envelope::MAX_TOKEN_BYTES;

@@ -56,6 +56,8 @@ pub enum Reject {
     RecentLogin,
     /// A page of another origin opens a WebSocket.
     OriginNotAllowed,
+    /// Too many API keys that are not known are being asked about: what strangers send, and no sign that anything is away.
+    ApiKeysLimited,
     /// It cannot be decided now: there is no key to verify with, or nobody to ask.
     Unavailable,
 }
@@ -94,6 +96,7 @@ impl Reject {
         Self::StrongerLogin,
         Self::RecentLogin,
         Self::OriginNotAllowed,
+        Self::ApiKeysLimited,
         Self::Unavailable,
     ];
 
@@ -167,6 +170,12 @@ impl Reject {
             Self::OriginNotAllowed => {
                 Text { status: 403, error: None, reason: "origin_not_allowed", detail: "Permission denied" }
             }
+            Self::ApiKeysLimited => Text {
+                status: 503,
+                error: None,
+                reason: "api_keys_limited",
+                detail: "Too many API keys are being looked up; try again",
+            },
             Self::Unavailable => Text {
                 status: 503,
                 error: None,

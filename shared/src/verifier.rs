@@ -29,7 +29,7 @@ impl Verifier {
         keyring.verify(envelope.key_id.as_deref(), envelope.signed, &envelope.signature, now)?;
         let claims: AccessClaims =
             strict_json::from_slice(&envelope.payload()?).map_err(|_| Reject::InvalidClaims)?;
-        if claims.sub.is_empty() {
+        if !claims.is_of_one_kind() {
             return Err(Reject::InvalidClaims);
         }
         if claims.iss != self.issuer {

@@ -79,7 +79,7 @@ fn null_is_no_value_in_the_header_nor_in_any_claim() {
         let token = sign(with_null(header(), name).as_bytes(), payload().to_string().as_bytes());
         assert_eq!(verify(token), Err(Reject::Malformed), "{name}");
     }
-    for name in payload().as_object().unwrap().keys().map(String::as_str).chain(["nbf"]) {
+    for name in payload().as_object().unwrap().keys().map(String::as_str).chain(["nbf", "credential_id"]) {
         let token = sign(header().to_string().as_bytes(), with_null(payload(), name).as_bytes());
         assert_eq!(verify(token), Err(Reject::InvalidClaims), "{name}");
     }
@@ -259,6 +259,51 @@ fn claims_are_not_read_before_the_signature_holds() {
     let (signed, _) = token.rsplit_once('.').unwrap();
     let forged = format!("{signed}.{}", Base64UrlUnpadded::encode_string(&[1; 64]));
     assert_eq!(verify(forged), Err(Reject::BadSignature));
+}
+
+/// The token of a service, with claims replaced or removed (null).
+fn of_a_service(change: serde_json::Value) -> String {
+    let mut claims = json!({
+        "sub": "service:ticker", "client_id": "ticker", "credential_id": "c-1", "scope": "quotes:publish",
+        "session_id": null, "email": null, "name": null, "roles": null, "amr": null, "auth_time": null,
+    });
+    for (name, value) in change.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    with_claims(claims)
+}
+
+#[test]
+fn a_service_has_a_token_of_its_own_kind() {
+    let claims = verify(of_a_service(json!({}))).unwrap();
+    assert_eq!((claims.service(), claims.revoked_by()), (Some("ticker"), Some("c-1")));
+    let user = verify(token()).unwrap();
+    assert_eq!((user.service(), user.revoked_by()), (None, user.session_id.as_deref()));
+}
+
+#[test]
+fn a_token_is_for_a_user_or_for_a_service_and_not_half_of_each() {
+    for (claim, value) in [
+        ("session_id", json!("s-1")),
+        ("email", json!("ada@example.com")),
+        ("name", json!("Ada")),
+        ("roles", json!(["admin"])),
+        ("amr", json!(["pwd"])),
+        ("auth_time", json!(NOW)),
+        ("client_id", json!("first-party")),
+        ("client_id", json!(null)),
+        ("credential_id", json!("")),
+        ("credential_id", json!(null)),
+        ("sub", json!("service:")),
+        ("sub", json!("service:alerts")),
+        ("sub", json!("ticker")),
+    ] {
+        let token = of_a_service(json!({claim: value}));
+        assert_eq!(verify(token), Err(Reject::InvalidClaims), "{claim}: {value}");
+    }
+    for change in [json!({"sub": "service:ticker"}), json!({"credential_id": "c-1"})] {
+        assert_eq!(verify(with_claims(change)), Err(Reject::InvalidClaims));
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 """Generic OAuth clients, unchanged, against a running platform: requests-oauthlib, authlib and joserfc.
 
-Called with the URL of the edge, and a new account's address and password. Says what it did, or fails.
+Called with the URL of the edge, a new account's address and password, and the secret of the service `ticker`. Says what it
+did, or fails.
 """
 
 import sys
@@ -14,10 +15,10 @@ from authlib.oauth2.rfc9068 import JWTBearerTokenValidator
 from authlib.oauth2.rfc9068.claims import JWTAccessTokenClaims
 from joserfc import jwt
 from joserfc.jwk import KeySet
-from oauthlib.oauth2 import InvalidGrantError, LegacyApplicationClient
+from oauthlib.oauth2 import BackendApplicationClient, InvalidClientError, InvalidGrantError, LegacyApplicationClient
 from requests_oauthlib import OAuth2Session
 
-URL, EMAIL, PASSWORD = sys.argv[1:]
+URL, EMAIL, PASSWORD, SECRET = sys.argv[1:]
 AUDIENCE = "trading_platform"
 
 
@@ -55,7 +56,7 @@ def is_ended(token):
 metadata = AuthorizationServerMetadata(requests.get(f"{URL}/.well-known/oauth-authorization-server").json())
 metadata.validate()
 assert metadata["issuer"] == URL, metadata
-assert metadata.grant_types_supported == ["password", "refresh_token"], metadata
+assert metadata.grant_types_supported == ["password", "refresh_token", "client_credentials"], metadata
 said("metadata")
 
 # requests-oauthlib: the password form, a refresh that nobody asks for, a revocation.
@@ -132,3 +133,29 @@ claims = validator.authenticate_token(account()["access_token"])
 assert claims.header["typ"] == "at+jwt", claims.header
 validator.validate_token(claims, ["alerts:read"], None)
 said("authlib and joserfc: RFC 9068")
+
+# RFC 6749 §4.4: a service, by both libraries and both ways to authenticate.
+endpoint = f"{URL}/v1/auth/token"
+session = OAuth2Session(client=BackendApplicationClient(client_id="ticker", scope=["alerts:write"]))
+token = session.fetch_token(endpoint, client_id="ticker", client_secret=SECRET)
+assert token["scope"] == ["alerts:write"] and token["expires_in"] == 300, token
+token = session.fetch_token(endpoint, client_secret=SECRET, include_client_id=True)
+assert token["scope"] == ["alerts:write"], token
+expect_refusal(
+    InvalidClientError, "", lambda: session.fetch_token(endpoint, client_id="ticker", client_secret=f"{SECRET}0")
+)
+for method in ("client_secret_basic", "client_secret_post"):
+    assert method in metadata["token_endpoint_auth_methods_supported"], metadata
+    service = AuthlibSession("ticker", SECRET, token_endpoint_auth_method=method, scope="alerts:read")
+    token = service.fetch_token(metadata["token_endpoint"], grant_type="client_credentials")
+    assert token["scope"] == "alerts:read", token
+    claims = validator.authenticate_token(token["access_token"])
+    validator.validate_token(claims, ["alerts:read"], None)
+    assert (claims["sub"], claims["client_id"]) == ("service:ticker", "ticker"), claims
+    answer = service.get(f"{URL}/v1/users/me")
+    assert (answer.status_code, answer.json()["reason"]) == (403, "permission_denied"), answer.text
+greedy = AuthlibSession("ticker", SECRET, scope="everything")
+expect_refusal(
+    OAuthError, "invalid_scope", lambda: greedy.fetch_token(endpoint, grant_type="client_credentials")
+)
+said("requests-oauthlib and authlib: client credentials")

@@ -1,3 +1,4 @@
-//! Black-box tests: what they share.
+//! Black-box tests and benchmarks: what they share.
 
+pub mod bench;
 pub mod host;

@@ -25,6 +25,8 @@ pub struct Times {
     pub access_lifetime: Duration,
     /// Of the groups `token`, `auth` and `api_auth`: a key outlives the longest of all.
     pub compat_lifetimes: [Duration; 3],
+    /// Of the tokens of services.
+    pub service_lifetime: Duration,
     pub clock_skew: Duration,
     /// How long the JWKS may be cached.
     pub jwks_max_age: Duration,
@@ -41,6 +43,7 @@ impl Times {
             Duration::from_secs(60 * 60),
             Duration::from_secs(30 * 60),
         ],
+        service_lifetime: Duration::from_secs(5 * 60),
         clock_skew: Duration::from_secs(30),
         jwks_max_age: Duration::from_secs(5 * 60),
         jwks_refresh: Duration::from_secs(60),
@@ -121,7 +124,7 @@ impl State {
 
     /// Writes what is missing. Envoy's files are written anew as long as nobody edits them; the issuer's belong to the
     /// operator.
-    pub(super) fn prepare(&self, artifacts: &Artifacts, ports: Ports, times: Times) -> Result<()> {
+    pub fn prepare(&self, artifacts: &Artifacts, ports: Ports, times: Times) -> Result<()> {
         for folder in ["issuer/keys", "envoy/plugin", ORIGINALS, "logs"] {
             let folder = self.root.join(folder);
             fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -142,6 +145,8 @@ impl State {
             &format!("\"clock_skew\": \"{}s\"", times.clock_skew.as_secs()),
         )?;
         let plugin = replace(&plugin, "/etc/countersign", home)?;
+        // The tour shows a rule that is tried. Whoever copies the file has none that lets strangers through.
+        let plugin = replace(&plugin, "\"mode\": \"enforce\"", "\"mode\": \"observe\"")?;
         fs::copy(&artifacts.filter, self.root.join("envoy/filter.wasm")).context("cannot copy the filter")?;
         self.lay_down(&self.bootstrap(), &bootstrap, |text| write(&self.bootstrap(), text))?;
         self.lay_down(&self.plugin(), &plugin, |text| self.install_plugin(text))
@@ -186,9 +191,13 @@ impl State {
             let mut command = Command::new(&artifacts.issuer);
             run_quietly(command.arg("--config").arg(&config).args(arguments), input)
         };
-        let keys =
+        let text =
             fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
-        if !keys.contains("[[keys]]") {
+        if let Some(text) = with_encryption(&text) {
+            eprintln!("note: [encryption] is added to {}", config.display());
+            write(&config, &text)?;
+        }
+        if !text.contains("[[keys]]") {
             operate(&["keys", "rotate"], "")?;
         }
         if !self.admin_password().exists() {
@@ -270,7 +279,8 @@ fn with_ports(bootstrap: &str, ports: Ports) -> Result<String> {
         .fold(text, |text, ((name, _), (_, port))| text.replace(&value(name), &value(&port.to_string()))))
 }
 
-fn issuer_config(ports: Ports, times: Times) -> Result<String> {
+/// The issuer's configuration on these ports, with a database of SQLite.
+pub fn issuer_config(ports: Ports, times: Times) -> Result<String> {
     let seconds = |key: &str, duration: Duration| format!("{key} = \"{}s\"", duration.as_secs());
     let [token, auth, api_auth] = times.compat_lifetimes;
     let mut config = ISSUER_CONFIG.to_owned();
@@ -282,12 +292,19 @@ fn issuer_config(ports: Ports, times: Times) -> Result<String> {
         ("token_access_lifetime = \"30m\"", seconds("token_access_lifetime", token)),
         ("auth_access_lifetime = \"60m\"", seconds("auth_access_lifetime", auth)),
         ("api_auth_access_lifetime = \"30m\"", seconds("api_auth_access_lifetime", api_auth)),
+        ("token_lifetime = \"5m\"", seconds("token_lifetime", times.service_lifetime)),
         ("clock_skew = \"30s\"", seconds("clock_skew", times.clock_skew)),
         ("max_age = \"5m\"", seconds("max_age", times.jwks_max_age)),
     ] {
         config = replace(&config, standard, &actual)?;
     }
     Ok(config)
+}
+
+/// A configuration from before there was such a section, with it: without, nobody links a trading account.
+fn with_encryption(config: &str) -> Option<String> {
+    let lines = "[encryption]\ncurrent_file = \"credentials.key\"\n";
+    (!config.contains("[encryption]")).then(|| format!("{config}\n{lines}"))
 }
 
 /// Every occurrence; that there is none means that the file and this code have drifted apart.
@@ -342,6 +359,15 @@ pub(crate) fn run_quietly(command: &mut Command, input: &str) -> Result<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_from_before_there_was_encryption_is_given_it_once() {
+        assert_eq!(with_encryption(ISSUER_CONFIG), None);
+        let before = "[secrets]\ncurrent_file = \"current.secret\"\n\n[[keys]]\nkid = \"one\"\n";
+        let after = with_encryption(before).unwrap();
+        assert!(after.starts_with(before) && after.ends_with("current_file = \"credentials.key\"\n"));
+        assert_eq!(with_encryption(&after), None);
+    }
 
     #[test]
     fn no_port_is_taken_for_another() {

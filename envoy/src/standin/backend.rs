@@ -1,7 +1,8 @@
-//! The REST backend: positions of the caller, a public health page that tells what identity reached it, and a WebSocket.
+//! The REST backend: positions of the caller, withdrawals, instruments that anybody may read for now, a public health page, which
+//! tell what identity reached them, and a WebSocket.
 
-use axum::http::HeaderMap;
-use axum::routing::get;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
@@ -11,6 +12,8 @@ use super::{Identity, UserId};
 pub(super) fn router() -> Router {
     Router::new()
         .route("/api/positions", get(positions))
+        .route("/api/withdrawals", post(withdraw))
+        .route("/api/instruments", get(instruments))
         .route("/api/health", get(health))
         .route("/api/ws/indicators", get(indicators))
 }
@@ -24,6 +27,14 @@ async fn positions(user: UserId, headers: HeaderMap) -> Json<Value> {
             {"symbol": "MSFT", "quantity": 4, "average_price": "402.65"},
         ],
     }))
+}
+
+async fn withdraw(user: UserId, Json(wish): Json<Value>) -> (StatusCode, Json<Value>) {
+    (StatusCode::CREATED, Json(json!({"user_id": user.0, "amount": wish["amount"], "status": "accepted"})))
+}
+
+async fn instruments(headers: HeaderMap) -> Json<Value> {
+    Json(json!({"identity": Identity::of(&headers), "instruments": ["AAPL", "MSFT", "ETH-USD"]}))
 }
 
 async fn health(headers: HeaderMap) -> Json<Value> {

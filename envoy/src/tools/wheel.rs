@@ -89,7 +89,7 @@ impl Wheel {
     }
 }
 
-fn make_executable(program: &Path) -> io::Result<()> {
+pub(super) fn make_executable(program: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(program, fs::Permissions::from_mode(0o755))
 }

@@ -1,15 +1,21 @@
 //! What the edge lets through, and what it refuses.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
 use reqwest::Method;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::forgery::Forger;
 use super::visitor::{Answer, Login, PASSWORD, Visitor};
+use crate::stack::{Stack, http_client};
 
 const POSITIONS: &str = "/api/positions";
-const IDENTITY: [&str; 5] = ["x-user-id", "x-user-email", "x-user-roles", "x-session-id", "x-auth-method"];
+const PATIENCE: Duration = Duration::from_secs(10);
+const IDENTITY: [&str; 6] =
+    ["x-user-id", "x-user-email", "x-user-roles", "x-session-id", "x-service-name", "x-auth-method"];
 
 pub(super) async fn wrong_password(ada: &Visitor, email: &str) -> Result<String> {
     let wrong = json!({"email": email, "password": format!("not {PASSWORD}")});
@@ -82,7 +88,7 @@ async fn spoofed(ada: &Visitor, path: &str, token: Option<&str>) -> Result<Value
 pub(super) async fn spoofed_identity(ada: &Visitor, login: &Login) -> Result<String> {
     let seen = spoofed(ada, POSITIONS, Some(&login.access_token)).await?;
     ensure!(seen["user_id"] == login.user_id.as_str(), "seen as {}", seen["user_id"]);
-    Ok("five headers, three spellings each: the backend saw the real ones".into())
+    Ok(format!("{} headers, three spellings each: the backend saw the real ones", IDENTITY.len()))
 }
 
 pub(super) async fn spoofed_identity_on_a_public_route(ada: &Visitor) -> Result<String> {
@@ -105,6 +111,40 @@ pub(super) async fn internal_routes(ada: &Visitor, login: &Login) -> Result<Stri
 
 pub(super) async fn unknown_route(ada: &Visitor, login: &Login) -> Result<String> {
     ada.get_as(&login.access_token, "/nothing/here").await?.refused(404, "no_rule")
+}
+
+/// A rule that is tried before it is enforced: whom it would refuse is let through, as nobody, and counted.
+pub(super) async fn observed(ada: &Visitor, login: &Login, stack: &Stack) -> Result<String> {
+    const INSTRUMENTS: &str = "/api/instruments";
+    let before = would_have_refused(stack).await?;
+    let stranger = ada.get(INSTRUMENTS).await?.expect(200, "without a token")?;
+    ensure!(stranger.body["identity"]["user_id"].is_null(), "identity {}", stranger.body["identity"]);
+    let known = ada.get_as(&login.access_token, INSTRUMENTS).await?.expect(200, "with a token")?;
+    ensure!(
+        known.body["identity"]["user_id"] == login.user_id.as_str(),
+        "identity {}",
+        known.body["identity"]
+    );
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // The filter tells what it has counted a moment later.
+        match would_have_refused(stack).await? - before {
+            0 => ensure!(Instant::now() < deadline, "nothing is counted"),
+            1 => {
+                return Ok("200 without a token, counted as one that it would refuse; with one, as me".into());
+            }
+            more => bail!("{more} are counted"),
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn would_have_refused(stack: &Stack) -> Result<u64> {
+    const COUNTER: &str = "countersign_rule_requests.outcome.observed.rule.instruments";
+    let stats = http_client().get(stack.admin_url(&format!("/stats?filter={COUNTER}$"))).send().await?;
+    let stats = stats.text().await?;
+    let count = stats.trim().rsplit_once(": ").with_context(|| format!("Envoy does not show {COUNTER}"))?;
+    Ok(count.1.parse()?)
 }
 
 pub(super) async fn alerts_are_mine(ada: &Visitor, me: &Login, other: &Login) -> Result<String> {

@@ -61,7 +61,7 @@ impl Quotes {
         }
     }
 
-    async fn subscribe(&mut self) -> Result<()> {
+    pub(super) async fn subscribe(&mut self) -> Result<()> {
         let subscribe = json!({"type": "subscribe", "symbols": ["ETH-USD"]}).to_string();
         Ok(self.0.send(Message::Text(subscribe.into())).await?)
     }
@@ -82,9 +82,11 @@ impl Quotes {
     }
 }
 
+/// Of every trading account that is linked here.
+pub(super) const SECRET: &str = "touroftheplatformsecret000000001";
+
 /// Has the user an account to trade with; the ticker takes no subscription without.
-async fn link(ada: &Visitor, login: &Login) -> Result<()> {
-    const SECRET: &str = "touroftheplatformsecret000000001";
+pub(super) async fn link(ada: &Visitor, login: &Login) -> Result<()> {
     ada.remember(SECRET);
     let account = json!({
         "broker": "kite", "user_id_broker": "AB1234", "api_key": "touroftheplatform", "api_secret": SECRET,

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::visitor::{Answer, PASSWORD, Visitor, read};
+use super::forgery::Forger;
+use super::visitor::{Answer, Login, PASSWORD, Visitor, read};
 use crate::authenticator::{Authenticator, STEP};
 
 /// What its owner has, once it is set up.
@@ -14,6 +15,8 @@ use crate::authenticator::{Authenticator, STEP};
 pub(super) struct Factor {
     app: Option<Authenticator>,
     backup_codes: Vec<String>,
+    /// With the password and a code.
+    login: Option<Login>,
 }
 
 impl Factor {
@@ -36,17 +39,41 @@ impl Factor {
         Ok("a QR code for the app, put into force by its code; ten backup codes".into())
     }
 
-    pub(super) async fn code(&self, ada: &Visitor, email: &str) -> Result<String> {
-        let app = self.app()?;
+    pub(super) async fn code(&mut self, ada: &Visitor, email: &str) -> Result<String> {
         // The code of these 30 seconds was used to put it into force; the next one is good already.
-        let code = app.code_at(now()? + STEP);
+        let code = self.app()?.code_at(now()? + STEP);
         let answer = verify(ada, &waiting(ada, email).await?, &code).await?.expect(200, "its code")?;
         let login = ada.logged_in(&answer)?;
         let amr = read(&login.access_token)?.1.amr;
         ensure!(amr == ["pwd", "otp"], "the token says {amr:?}");
         ada.get_as(&login.access_token, "/api/positions").await?.expect(200, "positions")?;
+        self.login = Some(login);
         let again = verify(ada, &waiting(ada, email).await?, &code).await?.refused(403, "wrong_code")?;
         Ok(format!("asked for; its token says {}; the code again: {again}", amr.join(" ")))
+    }
+
+    /// A route that wants more than a password: a login with a code, and not long ago. `without` has no second factor.
+    pub(super) async fn step_up(&self, ada: &Visitor, without: &str, forger: &Forger<'_>) -> Result<String> {
+        let login = self.login.as_ref().context("nobody has logged in with a code")?;
+        let wish = json!({"amount": "100.00"});
+        let withdraw = async |token: &str| ada.post_as(token, "/api/withdrawals", &wish).await;
+        let weak = withdraw(&ada.login(without).await?.access_token).await?;
+        let refused = weak.refused(401, "stronger_login_required")?;
+        // RFC 9470: what a login must be that would do.
+        let challenge = weak.challenge();
+        for part in [r#"error="insufficient_user_authentication""#, r#"acr_values="otp", max_age="900""#] {
+            ensure!(challenge.contains(part), "the challenge is {challenge}");
+        }
+        let token =
+            ada.refresh(&login.refresh_token).await?.expect(200, "a refresh")?.text("/access_token")?;
+        let admitted = withdraw(&token).await?.expect(201, "with a code")?;
+        ensure!(admitted.body["user_id"] == login.user_id.as_str(), "seen as {}", admitted.body["user_id"]);
+        let long_ago =
+            forger.forge(&token, |claims| claims.auth_time = claims.auth_time.map(|at| at - 3600))?;
+        withdraw(&long_ago).await?.refused(401, "recent_login_required")?;
+        Ok(format!(
+            "withdrawal by password alone: {refused}; after a code: 201; an hour later: asked for again"
+        ))
     }
 
     pub(super) async fn wrong_code(&self, ada: &Visitor, email: &str) -> Result<String> {

@@ -182,6 +182,11 @@ impl Answer {
         Ok(format!("{status} {reason}: {}", self.text("/detail")?))
     }
 
+    /// What it asks of a client that wants to be let in.
+    pub(super) fn challenge(&self) -> &str {
+        self.challenge.as_deref().unwrap_or_default()
+    }
+
     pub(super) fn summary(&self) -> String {
         let told = self.body["detail"].as_str().unwrap_or("(no detail)");
         format!("{} {} {told}", self.status, self.body["reason"].as_str().unwrap_or_default())

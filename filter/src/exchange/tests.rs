@@ -16,7 +16,7 @@ fn standing(exchange: &mut Exchange, name: &str, now: i64) -> Standing {
 
 /// As a request with that key does it, and the issuer answers.
 fn ask(exchange: &mut Exchange, name: &str, answer: &Answer, now: i64) -> bool {
-    if standing(exchange, name, now) != Standing::Unknown {
+    if !matches!(standing(exchange, name, now), Standing::Unknown | Standing::Due(_)) {
         return false;
     }
     exchange.want(key(name));
@@ -84,6 +84,50 @@ fn while_the_issuer_is_away_good_keys_go_on_and_others_wait_a_moment() {
 }
 
 #[test]
+fn a_good_key_goes_on_with_its_token_whether_it_is_asked_about_again_or_cannot_be() {
+    let mut exchange = Exchange::new(60);
+    ask(&mut exchange, "good", &good("t"), NOW);
+    let due = Standing::Due(b"t"[..].into());
+    for n in 0..MOST_QUEUED {
+        assert!(exchange.want(key(&format!("q-{n}"))));
+    }
+    assert_eq!(standing(&mut exchange, "good", NOW + 60), due);
+    assert!(!exchange.want(key("good")), "there is no room");
+    exchange.next_question().unwrap();
+    assert!(exchange.want(key("good")));
+    assert_eq!(standing(&mut exchange, "good", NOW + 60), due, "while it waits to be asked about");
+    let good = loop {
+        let (digest, _) = exchange.next_question().unwrap();
+        if digest == key("good").digest() {
+            break digest;
+        }
+        exchange.answered(digest, &Answer::Bad(Bad::Unknown), NOW + 60);
+    };
+    assert_eq!(standing(&mut exchange, "good", NOW + 3600), due, "while it is asked about, however long");
+    exchange.answered(good, &Answer::Bad(Bad::Ended), NOW + 3600);
+    assert_eq!(standing(&mut exchange, "good", NOW + 3600), Standing::Bad(Bad::Ended));
+}
+
+#[test]
+fn a_key_whose_token_is_no_longer_good_is_asked_about_at_once_and_then_once_a_second() {
+    let mut exchange = Exchange::new(3600);
+    let digest = key("k").digest();
+    ask(&mut exchange, "k", &good("t1"), NOW);
+    for n in 0..BAD_KEYS {
+        ask(&mut exchange, &format!("bad-{n}"), &Answer::Bad(Bad::Unknown), NOW);
+    }
+    assert!(exchange.doubt(digest, NOW));
+    assert!(ask(&mut exchange, "k", &good("t2"), NOW), "it is no stranger's");
+    // The new one is not good either.
+    assert!(!exchange.doubt(digest, NOW));
+    assert_eq!(standing(&mut exchange, "k", NOW), Standing::Good(b"t2"[..].into()));
+    assert!(exchange.doubt(digest, NOW + PAUSE));
+    assert!(ask(&mut exchange, "k", &Answer::None("status 503".into()), NOW + PAUSE));
+    assert!(!exchange.doubt(digest, NOW + PAUSE));
+    assert!(exchange.doubt(digest, NOW - 3600), "the clock was set back");
+}
+
+#[test]
 fn a_flood_of_bad_keys_reaches_the_issuer_at_a_rate_and_leaves_good_keys_alone() {
     let mut exchange = Exchange::new(60);
     ask(&mut exchange, "good", &good("t"), NOW);
@@ -101,6 +145,45 @@ fn a_flood_of_bad_keys_reaches_the_issuer_at_a_rate_and_leaves_good_keys_alone()
 }
 
 #[test]
+fn an_issuer_that_fails_at_once_is_not_flooded_with_keys_that_nobody_knows() {
+    let mut exchange = Exchange::new(60);
+    ask(&mut exchange, "good", &good("t"), NOW);
+    let away = Answer::None("status 503".into());
+    // A key that was good is no stranger, and takes nothing from them.
+    assert!(ask(&mut exchange, "good", &away, NOW + 60));
+    let mut asked = 0;
+    for n in 0..100_000 {
+        asked += u32::from(ask(&mut exchange, &format!("new-{n}"), &away, NOW + 60 + n / 10_000));
+    }
+    assert_eq!(asked, BAD_KEYS + 9 * BAD_KEYS_PER_SECOND);
+    assert_eq!(standing(&mut exchange, "newest", NOW + 69), Standing::Limited);
+    assert!(ask(&mut exchange, "new", &good("t"), NOW + 120), "when the issuer is back");
+}
+
+#[test]
+fn an_issuer_that_looks_up_no_more_keys_is_not_away() {
+    let mut exchange = Exchange::new(60);
+    let limited = Answer::Limited("status 429 rate_limited".into());
+    assert!(ask(&mut exchange, "new", &limited, NOW));
+    assert_eq!(standing(&mut exchange, "new", NOW), Standing::Limited);
+    assert!(ask(&mut exchange, "new", &good("t"), NOW + PAUSE));
+    assert!(ask(&mut exchange, "new", &limited, NOW + PAUSE + 60));
+    assert_eq!(standing(&mut exchange, "new", NOW + PAUSE + 60), Standing::Good(b"t"[..].into()));
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_no_key_up() {
+    let mut exchange = Exchange::new(60);
+    ask(&mut exchange, "good", &good("t"), NOW);
+    ask(&mut exchange, "bad", &Answer::Bad(Bad::Unknown), NOW);
+    ask(&mut exchange, "unheard", &Answer::None("status 503".into()), NOW);
+    assert_eq!(standing(&mut exchange, "good", NOW - 3600), Standing::Due(b"t"[..].into()));
+    for name in ["bad", "unheard"] {
+        assert_eq!(standing(&mut exchange, name, NOW - 3600), Standing::Unknown, "{name}");
+    }
+}
+
+#[test]
 fn memory_is_bounded() {
     let mut exchange = Exchange::new(60);
     let token = "t".repeat(MAX_TOKEN_BYTES);
@@ -114,7 +197,7 @@ fn memory_is_bounded() {
         exchange.want(key(&format!("q-{n}")));
     }
     assert_eq!(exchange.queued.len(), MOST_QUEUED);
-    assert_eq!(standing(&mut exchange, "q-x", NOW + 2000), Standing::Unavailable);
+    assert_eq!(standing(&mut exchange, "q-x", NOW + 2000), Standing::Limited);
     let asked = std::iter::from_fn(|| exchange.next_question()).count();
     assert_eq!(asked, MOST_ASKED);
 }
@@ -141,6 +224,7 @@ fn only_the_issuer_says_that_a_key_is_bad() {
         ("401", r#"{"reason":"service_token_invalid"}"#, none("status 401 service_token_invalid")),
         ("401", "", none("status 401")),
         ("403", r#"{"reason":"service_scope_missing"}"#, none("status 403 service_scope_missing")),
+        ("429", r#"{"reason":"rate_limited"}"#, Answer::Limited("status 429 rate_limited".into())),
         ("500", r#"{"reason":"what the key was: abc"}"#, none("status 500")),
     ] {
         assert_eq!(Answer::read(Some(status.as_bytes()), body.as_bytes()), answer, "{status} {body}");

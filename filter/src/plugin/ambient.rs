@@ -33,6 +33,8 @@ impl ServiceToken {
     /// It is not there, or cannot be a header.
     pub(super) fn read() -> Result<Self, String> {
         let token = std::env::var(SERVICE_TOKEN).unwrap_or_default();
+        // Text that comes from a file, such as a Secret of a cluster, ends with a newline.
+        let token = token.trim_end_matches(['\r', '\n']).to_owned();
         let plain = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
         plain.then_some(Self(token)).ok_or_else(|| {
             format!(

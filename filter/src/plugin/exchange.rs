@@ -78,7 +78,7 @@ impl Questions {
     fn settle(&mut self, digest: KeyDigest, answer: &Answer, exchange: &mut Exchange) {
         let now = ambient::now_seconds();
         exchange.answered(digest, answer, now);
-        if let Answer::None(why) = answer
+        if let Answer::None(why) | Answer::Limited(why) = answer
             && now.abs_diff(self.reported_at) >= REPORT_EVERY.unsigned_abs()
         {
             self.reported_at = now;

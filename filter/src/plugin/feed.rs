@@ -30,6 +30,9 @@ const LEAST_WAIT: u64 = 1_000;
 /// Expired entries go so often: going through all of them takes a while.
 const FORGET_EVERY: u64 = 5_000;
 
+/// Between two ticks passes less, unless the clock was set, or the process stood still.
+const LONGEST_TICK: u64 = 5_000;
+
 /// One worker's side of the reading.
 #[derive(Debug)]
 pub(super) struct FeedSync {
@@ -39,7 +42,9 @@ pub(super) struct FeedSync {
     names: Names,
     /// By what the lease knows this worker.
     me: u64,
-    started_at: u64,
+    /// Since when all there is is waited for, until it is known.
+    waits_since: u64,
+    ticked_at: u64,
     feed: Feed,
     /// Of the set in force: which whole set it began with.
     generation: Option<u64>,
@@ -80,7 +85,8 @@ impl FeedSync {
             skew,
             token,
             me: ambient::random(),
-            started_at: now,
+            waits_since: now,
+            ticked_at: now,
             feed: Feed::default(),
             generation: None,
             tail: None,
@@ -103,6 +109,7 @@ impl FeedSync {
     /// Takes what is new, and asks the issuer if that is this worker's to do and nothing is under way.
     pub(super) fn tick(&mut self, edge: &mut Edge) -> Option<Attempt> {
         let now = ambient::now_millis();
+        self.mind_the_clock(now);
         self.read_tail(edge);
         self.judge_age(now, edge);
         if now >= self.forget_at || self.forget_at.saturating_sub(now) > FORGET_EVERY {
@@ -112,6 +119,23 @@ impl FeedSync {
         // A clock that was set back is not waited for.
         let due = now >= self.due_at || self.due_at.saturating_sub(now) > 2 * LONGEST_BACKOFF;
         (self.holds_lease(now) && self.in_flight.is_none() && due).then(|| self.ask(now))?
+    }
+
+    /// What was asked before the clock was set, or before the process stood still, is asked again, and the answer not waited
+    /// for. If the clock is set back, tokens live again whose revocations were forgotten or passed over: it is not known what
+    /// is revoked until everything has come again.
+    fn mind_the_clock(&mut self, now: u64) {
+        let before = std::mem::replace(&mut self.ticked_at, now);
+        if now.abs_diff(before) <= LONGEST_TICK {
+            return;
+        }
+        self.in_flight = None;
+        self.due_at = now;
+        if now < before {
+            self.feed.distrust();
+            self.as_of = None;
+            self.waits_since = now;
+        }
     }
 
     /// Takes the answer to a question. `body_size` is what the host says it has.
@@ -136,7 +160,7 @@ impl FeedSync {
     }
 
     pub(super) fn standing(&self, edge: &Edge) -> Standing {
-        let since = self.as_of.unwrap_or(self.started_at);
+        let since = self.as_of.unwrap_or(self.waits_since);
         Standing {
             revocations: edge.revoked().set().len(),
             age_seconds: ambient::now_millis().saturating_sub(since) / 1000,

@@ -209,6 +209,8 @@ impl KeySync {
 
     /// Takes a set out of force that nobody could fetch again for too long.
     fn drop_outdated(&mut self, edge: &mut Edge) {
+        // A set from the future was fetched before the clock was set back: its age begins now.
+        self.fetched_at = self.fetched_at.map(|fetched_at| fetched_at.min(ambient::now_millis()));
         if !self.outdated && self.fetched_at.is_some_and(|fetched_at| self.is_too_old(fetched_at)) {
             self.outdated = true;
             edge.forget_remote_keys();

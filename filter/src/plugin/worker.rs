@@ -22,8 +22,9 @@ use crate::sync::Attempt;
 use crate::tally::{Counter, Tally};
 use crate::verdict::WaitOn;
 
-/// How soon a worker sees keys and revocations that another has fetched, streams end, and metrics are told.
-const TICK: Duration = Duration::from_millis(200);
+/// How soon a worker sees keys and revocations that another has fetched, streams end, and metrics are told. A session that
+/// has ended lives on at the edge until the last worker's next tick.
+const TICK: Duration = Duration::from_millis(100);
 
 /// How soon the issuer is asked about an API key: with a tick, because a call that is made for a request ends with it.
 const AT_ONCE: Duration = Duration::from_millis(1);
@@ -173,7 +174,7 @@ impl Worker {
         for (stream, held) in self.paused.take(on) {
             // Some have gone meanwhile.
             if host::turn_to(stream).is_ok() {
-                match stream::decide(self, stream, Waiting::Over(&held)) {
+                match stream::decide(self, stream, Waiting::Over(on, &held)) {
                     Ok(Action::Continue) => drop(host::continue_request()),
                     Ok(Action::Pause) => {}
                     Err(_) => drop(stream::fail_closed()),

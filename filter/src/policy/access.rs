@@ -13,15 +13,40 @@ pub enum Access {
     Caller(Demands),
 }
 
-/// What is asked of a caller; nothing, for every one who is verified.
+/// What is asked of a caller; nothing, for every user who is verified.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Demands {
+    pub callers: Callers,
     pub permissions: Option<Names>,
     pub roles: Option<Names>,
     /// Ways to authenticate (`amr`, RFC 8176), any one of which is enough; empty if it does not matter.
     pub methods: Vec<Box<str>>,
     /// Seconds that may have passed since the user authenticated.
     pub max_age: Option<i64>,
+}
+
+/// Which kind of caller may pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Callers {
+    /// Users and their API keys. A service never passes for one.
+    #[default]
+    Users,
+    /// The services of these names; all of them if there is none.
+    Services(Vec<Box<str>>),
+    /// Users, and those services.
+    Both(Vec<Box<str>>),
+}
+
+impl Callers {
+    fn include(&self, principal: &Principal) -> bool {
+        match (principal.service(), self) {
+            (None, Self::Users | Self::Both(_)) => true,
+            (None, Self::Services(_)) | (Some(_), Self::Users) => false,
+            (Some(name), Self::Services(names) | Self::Both(names)) => {
+                names.is_empty() || names.iter().any(|one| one.as_bytes() == name)
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,13 +78,14 @@ impl Demands {
     /// `now` tells Unix seconds; `skew` is how many the clocks of issuer and edge may differ.
     ///
     /// # Errors
-    /// [`Reject::Forbidden`] if the principal lacks what the rule asks, and otherwise [`Reject::StrongerLogin`] or
-    /// [`Reject::RecentLogin`]: nobody is sent to log in again for what is not his.
+    /// [`Reject::Forbidden`] if the principal is not of the kind or lacks what the rule asks, and otherwise
+    /// [`Reject::StrongerLogin`] or [`Reject::RecentLogin`]: nobody is sent to log in again for what is not his.
     pub fn authorize(&self, principal: &Principal, now: impl Fn() -> i64, skew: i64) -> Result<(), Reject> {
         let met = |names: &Option<Names>, held: &dyn Fn(&str) -> bool| {
             names.as_ref().is_none_or(|names| names.are_met(held))
         };
-        if !met(&self.permissions, &|name| principal.has_permission(name))
+        if !self.callers.include(principal)
+            || !met(&self.permissions, &|name| principal.has_permission(name))
             || !met(&self.roles, &|name| principal.has_role(name))
         {
             return Err(Reject::Forbidden);
@@ -94,7 +120,7 @@ mod tests {
     use countersign_claims::AccessClaims;
 
     use super::*;
-    use crate::principal::tests::{ALWAYS, claims};
+    use crate::principal::tests::{ALWAYS, claims, service_claims};
 
     /// With the roles `user` and `admin`.
     fn ada() -> AccessClaims {
@@ -129,6 +155,30 @@ mod tests {
             let demands = Demands { permissions, roles, ..Demands::default() };
             let expected = if granted { Ok(()) } else { Err(Reject::Forbidden) };
             assert_eq!(decide(&demands, &ada(), 1000), expected, "{demands:?}");
+        }
+    }
+
+    #[test]
+    fn a_service_passes_where_services_are_meant_and_nobody_else_passes_for_one() {
+        let (services, both) =
+            (|n: &[&str]| Callers::Services(names(n)), |n: &[&str]| Callers::Both(names(n)));
+        for (callers, user, service) in [
+            (Callers::Users, true, false),
+            (services(&[]), false, true),
+            (services(&["alerts", "ticker"]), false, true),
+            (services(&["tick", "ticker2", "service:ticker"]), false, false),
+            (both(&[]), true, true),
+            (both(&["ticker"]), true, true),
+            (both(&["alerts"]), true, false),
+        ] {
+            let demands = Demands { callers, ..Demands::default() };
+            for (claims, passes) in [(ada(), user), (service_claims(), service)] {
+                let expected = if passes { Ok(()) } else { Err(Reject::Forbidden) };
+                assert_eq!(decide(&demands, &claims, 1000), expected, "{demands:?} {}", claims.sub);
+            }
+            let permissions = Some(Names::All(names(&["orders:write"])));
+            let demands = Demands { permissions, ..demands };
+            assert_eq!(decide(&demands, &service_claims(), 1000), Err(Reject::Forbidden), "{demands:?}");
         }
     }
 

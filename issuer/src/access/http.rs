@@ -1,4 +1,6 @@
-//! The route by which others ask what a caller may do.
+//! The routes by which others ask what a caller, or a user, may do.
+
+mod internal;
 
 use std::sync::Arc;
 
@@ -13,6 +15,8 @@ use super::Decision;
 use crate::config::Roles;
 use crate::sessions::{Caller, Callers};
 use crate::web::JsonBody;
+
+pub use internal::internal_routes;
 
 pub fn routes<S>() -> OpenApiRouter<S>
 where

@@ -18,6 +18,12 @@ pub struct UnknownRole {
     known: String,
 }
 
+/// How long, in seconds, a service may go by what it was told about a user.
+pub const DECISION_LIFETIME: i64 = 30;
+
+/// What a service may ask in one call.
+pub const MOST_CHECKS: usize = 100;
+
 /// Whether someone may do something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
@@ -25,6 +31,9 @@ pub enum Decision {
     NotGranted,
     /// No role grants it to anyone.
     UnknownPermission,
+    UnknownUser,
+    /// The account is closed, or its address not verified where it has to be.
+    UserInactive,
 }
 
 impl Decision {
@@ -34,6 +43,8 @@ impl Decision {
             Self::Granted => "granted",
             Self::NotGranted => "not_granted",
             Self::UnknownPermission => "unknown_permission",
+            Self::UnknownUser => "unknown_user",
+            Self::UserInactive => "user_inactive",
         }
     }
 }

@@ -142,6 +142,8 @@ pub struct User {
     pub id: UserId,
     pub email: String,
     pub email_verified: bool,
+    /// By which an imported user may log in, too.
+    pub username: Option<String>,
     pub name: String,
     pub phone: Option<String>,
     pub roles: Vec<String>,

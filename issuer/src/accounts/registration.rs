@@ -6,7 +6,7 @@ use super::{Email, Name, NewUser, User, UserId, parse_phone, store};
 use crate::access;
 use crate::audit::{self, Actor, Event, Kind, Origin};
 use crate::db::Db;
-use crate::limits::Limits;
+use crate::limits::{Asked, Limits};
 use crate::mail;
 use crate::passwords::{NewPasswords, Password};
 use crate::sessions::Session;
@@ -73,7 +73,7 @@ impl Registrations {
         let (Some(email), Some(name), Some(phone), Some(())) = (email, name, phone, long_enough) else {
             return Err(check.refusal());
         };
-        self.admit(client).await?;
+        self.limits.admit(Asked::Registration, db, client, grants.ids.clock.now()).await?;
         // Only for what has passed so far: this is as costly as a login.
         let password_hash = passwords.hash(password, email.clone(), name.clone()).await?;
         let roles = vec![access::USER.to_owned()];
@@ -91,16 +91,6 @@ impl Registrations {
         });
         let (user, session) = registered.await?.ok_or_else(|| Problem::new(Reason::EmailTaken))?;
         Ok(Registration::Done(Box::new(Registered { signer, user, session })))
-    }
-
-    /// Counts, and turns away what comes from a network that has registered too often, before it costs a hash.
-    async fn admit(&self, client: &Client) -> Result<(), Problem> {
-        let Some(ip) = client.ip else { return Ok(()) };
-        let now = self.grants.ids.clock.now();
-        match self.limits.count_registration(&self.db, ip, now).await? {
-            None => Ok(()),
-            Some(wait) => Err(Problem::new(Reason::RateLimited).retry_after(wait)),
-        }
     }
 
     /// Makes an account that is closed until its address is verified. Who has one already is told so by mail; a stranger

@@ -7,6 +7,7 @@ use crate::audit::{self, Event, Kind, Origin};
 use crate::db::{Error, Tx};
 use crate::mail::{self, Letter};
 use crate::sessions::{Rules, ending};
+use crate::verification::{self, Purpose};
 
 /// What is to be different; `None` stays as it is.
 #[derive(Debug, Clone, Default)]
@@ -69,8 +70,8 @@ pub async fn change(
     Ok(Outcome::Done(user))
 }
 
-/// Gives an account a new password, tells its owner so by `notice`, and ends its sessions; `None` if there is no such
-/// account.
+/// Gives an account a new password, tells its owner so by `notice`, and ends its sessions; a link that lets one choose
+/// another is good no longer. `None` if there is no such account.
 ///
 /// # Errors
 /// Those of the database.
@@ -84,6 +85,7 @@ pub async fn set_password(
 ) -> Result<Option<User>, Error> {
     let Some(user) = store::set_password(tx, id, password_hash).await? else { return Ok(None) };
     note(tx, Kind::PasswordChanged, id, origin).await?;
+    verification::store::withdraw(tx, Purpose::ResetPassword, &user.email).await?;
     ending::end_all(tx, id, Kind::SessionEnded, origin, rules).await?;
     if let Some(notice) = notice {
         mail::store::post(tx, notice).await?;

@@ -16,8 +16,9 @@ pub use credentials::{
 /// The columns of a [`Row`], named so that they can stand beside those of another table.
 macro_rules! user_columns {
     () => {
-        "users.id AS user_id, users.email AS email, users.email_verified AS email_verified, users.name AS name,
-         users.phone AS phone, users.roles AS roles, users.is_active AS is_active, users.mfa_enabled AS mfa_enabled,
+        "users.id AS user_id, users.email AS email, users.email_verified AS email_verified,
+         users.username AS username, users.name AS name, users.phone AS phone, users.roles AS roles,
+         users.is_active AS is_active, users.mfa_enabled AS mfa_enabled,
          users.created_at AS user_created_at, users.updated_at AS user_updated_at"
     };
 }
@@ -29,6 +30,7 @@ pub(crate) struct Row {
     user_id: UserId,
     email: String,
     email_verified: i64,
+    username: Option<String>,
     name: String,
     phone: Option<String>,
     roles: String,
@@ -44,6 +46,7 @@ impl From<Row> for User {
             id: row.user_id,
             email: row.email,
             email_verified: row.email_verified != 0,
+            username: row.username,
             name: row.name,
             phone: row.phone,
             roles: row.roles.split_whitespace().map(str::to_owned).collect(),
@@ -179,17 +182,27 @@ pub async fn page<'e>(
     let rows: Vec<Row> = sqlx::query_as(concat!(
         "SELECT ",
         user_columns!(),
-        " FROM users WHERE users.email > $1 AND users.email >= $2 AND users.email < $3
-         ORDER BY users.email LIMIT $4"
+        " FROM users WHERE users.email >= $1 AND users.email < $2 ORDER BY users.email LIMIT $3"
     ))
-    .bind(after.unwrap_or_default().to_owned())
-    .bind(beginning.to_owned())
-    // Addresses are visible ASCII: all that begin so come before this.
-    .bind(format!("{beginning}\u{7f}"))
+    // One lower bound: of two, a database seeks by one, and reads every address between it and the other.
+    .bind(first_of_page(beginning, after))
+    .bind(format!("{beginning}{BEHIND}"))
     .bind(i64::try_from(most).unwrap_or(i64::MAX))
     .fetch_all(source)
     .await?;
     Ok(rows.into_iter().map(User::from).collect())
+}
+
+/// Addresses are visible ASCII: this comes ahead of each of their letters, and the other behind.
+const AHEAD: char = '\u{1}';
+const BEHIND: char = '\u{7f}';
+
+/// The least that the next address can be.
+fn first_of_page(beginning: &str, after: Option<&str>) -> String {
+    match after {
+        Some(after) if after >= beginning => format!("{after}{AHEAD}"),
+        _ => beginning.to_owned(),
+    }
 }
 
 /// Whether this account is active; held until the end of the transaction, so that it stays so.
@@ -214,8 +227,8 @@ pub async fn hold_administrators(tx: &mut Tx<'_>) -> Result<(), Error> {
 }
 
 /// Opens or closes an account, replaces its roles, or both; `None` if there is none with this id, or it is the last open
-/// one of an administrator, must stay so, and would not. No login that was checked before an account was opened or closed
-/// succeeds. Whoever calls this has to [hold the administrators](hold_administrators).
+/// one of an administrator, must stay so, and would not. No login succeeds that was checked before: its token would say
+/// roles of then. Whoever calls this has to [hold the administrators](hold_administrators).
 ///
 /// # Errors
 /// Those of the database.
@@ -229,7 +242,8 @@ pub async fn set_standing(
     let rows: Vec<Row> = sqlx::query_as(concat!(
         "UPDATE users
          SET roles = COALESCE($2, roles), is_active = COALESCE($3, is_active), updated_at = $4,
-             login_epoch = login_epoch + CASE WHEN COALESCE($3, is_active) <> is_active THEN 1 ELSE 0 END
+             login_epoch = login_epoch + CASE WHEN COALESCE($2, roles) <> roles OR COALESCE($3, is_active) <> is_active
+                                              THEN 1 ELSE 0 END
          WHERE id = $1
            AND ($5 = 1
                 OR is_active <> 1

@@ -20,9 +20,9 @@ const LIST: &str = "cursor of all events";
 /// others may follow.
 #[utoipa::path(get, path = "/v1/admin/audit", tag = "admin", security(("bearer" = [])),
     params(
-        ("type" = Option<String>, Query, description = "What happened, such as `login_failed`"),
+        ("type" = Option<String>, Query, description = "What happened, such as `login_failed`; the refusal of any other word lists all"),
         ("subject" = Option<String>, Query, description = "The id of the account that it is about"),
-        ("actor" = Option<String>, Query, description = "A user's id, `operator` or `issuer`"),
+        ("actor" = Option<String>, Query, description = "A user's id, `service:NAME`, `operator` or `issuer`"),
         ("since" = Option<String>, Query, description = "RFC 3339; at this moment or later"),
         ("until" = Option<String>, Query, description = "RFC 3339; before this moment"),
         ("limit" = Option<u32>, Query, description = "1 to 200; 50 if not given"),

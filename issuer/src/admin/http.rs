@@ -272,7 +272,7 @@ async fn unlock(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Take the second factor of someone who has lost it away. Every session ends.
+/// Take the second factor away from someone who has lost it. Every session ends.
 #[utoipa::path(delete, path = "/v1/admin/users/{id}/mfa", tag = "admin", security(("bearer" = [])),
     params(("id" = String, Path, description = "The id of the account")),
     responses(

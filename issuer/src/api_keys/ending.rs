@@ -1,13 +1,14 @@
 //! The beginning and the end of a key, with everything that belongs to it, in one transaction: the row, the word to
 //! verifiers, the event.
 
-use super::{ApiKeyId, MOST_KEYS, NewKey, store};
+use super::store::Removed;
+use super::{ApiKeyId, MOST_KEYS, NewKey, USE_NOTED_EVERY, store};
 use crate::accounts::{self, UserId};
 use crate::audit::{self, Event, Kind, Origin};
 use crate::db::{Error, Tx};
 use crate::feed;
 use crate::sessions::Rules;
-use crate::sessions::ending::last_token_expires;
+use crate::sessions::ending::OldTokens;
 
 /// What came of making a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,11 +48,11 @@ pub async fn end_one(
     origin: &Origin,
     rules: Rules,
 ) -> Result<bool, Error> {
+    // Held until the end of the transaction: an import that comes meanwhile sees that this key has ended.
+    accounts::store::hold_if_active(tx, owner).await?;
     let ended = store::remove(tx, owner, id).await?;
-    if ended {
-        tell(tx, owner, std::slice::from_ref(id), origin, rules).await?;
-    }
-    Ok(ended)
+    tell(tx, owner, &ended, origin, rules).await?;
+    Ok(!ended.is_empty())
 }
 
 /// Ends every key of a user.
@@ -66,15 +67,16 @@ pub async fn end_all(tx: &mut Tx<'_>, owner: &UserId, origin: &Origin, rules: Ru
 async fn tell(
     tx: &mut Tx<'_>,
     owner: &UserId,
-    ended: &[ApiKeyId],
+    ended: &[Removed],
     origin: &Origin,
     rules: Rules,
 ) -> Result<(), Error> {
     if ended.is_empty() {
         return Ok(());
     }
-    let until = last_token_expires(tx, rules).await?;
-    for id in ended {
+    let tokens = OldTokens::of(tx, rules).await?;
+    for Removed { id, last_used_at, .. } in ended {
+        let until = tokens.expire(last_used_at.unwrap_or(tx.now()), USE_NOTED_EVERY);
         feed::store::revoke_session(tx, id.as_str(), until).await?;
         note(tx, Kind::ApiKeyRevoked, owner, id, origin).await?;
     }

@@ -115,13 +115,8 @@ impl ApiKeys {
         })
     }
 
-    /// Beside the request: it waits for no writer, and fails with none.
     fn note_use(&self, id: ApiKeyId) {
-        let db = self.db.clone();
-        tokio::spawn(async move {
-            if let Err(error) = db.write(async move |tx| store::note_use(tx, &id).await).await {
-                tracing::warn!(event = "use_not_noted", error = %error, "the use of an API key was not noted");
-            }
-        });
+        let message = "the use of an API key was not noted";
+        self.db.write_beside("use_not_noted", message, async move |tx| store::note_use(tx, &id).await);
     }
 }

@@ -1,5 +1,6 @@
 //! Keys of another system, which go on working: their hashes and owners, an object of JSON in every line of a file. A line
-//! that is wrong is named and stops nothing; a key that is here already is not changed.
+//! that is wrong is named and stops nothing; a key that is here already is not changed, and one that was revoked here
+//! stays so.
 
 use std::io::BufRead;
 
@@ -8,7 +9,7 @@ use serde_json::error::Category;
 
 use super::{ApiKeyId, InvalidScopes, KeyHash, NewKey, UnknownHash, ending, store};
 use crate::accounts::import::{Lines, unix_time};
-use crate::accounts::{self, Email, InvalidEmail, InvalidId, InvalidName, Name, UserId};
+use crate::accounts::{self, Email, InvalidEmail, InvalidId, InvalidName, Name, User, UserId};
 use crate::ambient::{Ids, UnixTime};
 use crate::audit::{Kind, Origin};
 use crate::config::Roles;
@@ -47,8 +48,12 @@ pub enum Refusal {
     Revoked,
     #[error("has expired")]
     Expired,
+    #[error("was revoked here, which is for good")]
+    Ended,
     #[error("there is no account of its owner; import users first")]
     UnknownOwner,
+    #[error("the account of its owner is closed")]
+    ClosedOwner,
     #[error("its hash is that of a key of another account")]
     Taken,
 }
@@ -216,19 +221,28 @@ fn time(name: &'static str, text: Option<Text>) -> Result<Option<UnixTime>, Refu
 pub async fn import(tx: &mut Tx<'_>, keys: &[Imported]) -> Result<Vec<Outcome>, Error> {
     let mut outcomes = Vec::with_capacity(keys.len());
     for key in keys {
-        let Some(owner) = owner(tx.connection(), &key.owner).await? else {
-            outcomes.push(Outcome::Refused(Refusal::UnknownOwner));
-            continue;
-        };
-        let new = key.owned_by(owner);
-        outcomes.push(if store::create(tx, &new).await? {
-            ending::note(tx, Kind::ApiKeyCreated, &new.owner, &new.id, &Origin::command()).await?;
-            Outcome::Imported
-        } else {
-            there(store::owner_of(tx.connection(), &new.hash).await?.as_ref(), &new.owner)
-        });
+        outcomes.push(add(tx, key).await?);
     }
     Ok(outcomes)
+}
+
+async fn add(tx: &mut Tx<'_>, key: &Imported) -> Result<Outcome, Error> {
+    let Some(owner) = owner(tx.connection(), &key.owner).await? else {
+        return Ok(Outcome::Refused(Refusal::UnknownOwner));
+    };
+    // Held until the end of the transaction: who closes the account ends this key, too.
+    if !accounts::store::hold_if_active(tx, &owner.id).await? {
+        return Ok(Outcome::Refused(Refusal::ClosedOwner));
+    }
+    if store::has_ended(tx.connection(), &key.hash).await? {
+        return Ok(Outcome::Refused(Refusal::Ended));
+    }
+    let new = key.owned_by(owner.id);
+    if !store::create(tx, &new).await? {
+        return Ok(there(store::owner_of(tx.connection(), &new.hash).await?.as_ref(), &new.owner));
+    }
+    ending::note(tx, Kind::ApiKeyCreated, &new.owner, &new.id, &Origin::command()).await?;
+    Ok(Outcome::Imported)
 }
 
 /// What would come of this key; changes nothing.
@@ -239,19 +253,27 @@ pub async fn try_out(db: &Db, key: &Imported) -> Result<Outcome, Error> {
     let Some(owner) = owner(db.reads(), &key.owner).await? else {
         return Ok(Outcome::Refused(Refusal::UnknownOwner));
     };
+    if !owner.is_active {
+        return Ok(Outcome::Refused(Refusal::ClosedOwner));
+    }
+    if store::has_ended(db.reads(), &key.hash).await? {
+        return Ok(Outcome::Refused(Refusal::Ended));
+    }
     let of = store::owner_of(db.reads(), &key.hash).await?;
-    Ok(of.map_or(Outcome::Imported, |of| there(Some(&of), &owner)))
+    Ok(of.map_or(Outcome::Imported, |of| there(Some(&of), &owner.id)))
 }
 
 fn there(of: Option<&UserId>, owner: &UserId) -> Outcome {
     if of == Some(owner) { Outcome::Already } else { Outcome::Refused(Refusal::Taken) }
 }
 
-async fn owner<'e>(source: impl crate::db::Source<'e>, owner: &Owner) -> Result<Option<UserId>, Error> {
-    Ok(match owner {
-        Owner::Id(id) => accounts::store::find(source, id).await?.map(|user| user.id),
-        Owner::Email(email) => accounts::store::find_for_login(source, email).await?.map(|(user, _)| user.id),
-    })
+async fn owner<'e>(source: impl crate::db::Source<'e>, owner: &Owner) -> Result<Option<User>, Error> {
+    match owner {
+        Owner::Id(id) => accounts::store::find(source, id).await,
+        Owner::Email(email) => {
+            Ok(accounts::store::find_for_login(source, email).await?.map(|(user, _)| user))
+        }
+    }
 }
 
 impl Imported {

@@ -231,6 +231,7 @@ mod tests {
             id: UserId::new(Uuid::nil()),
             email: "ada@example.com".into(),
             email_verified: true,
+            username: None,
             name: "Ada".into(),
             phone: None,
             roles: vec!["user".into()],

@@ -166,23 +166,52 @@ pub(super) async fn owner_of<'e>(source: impl Source<'e>, hash: &KeyHash) -> Res
     Ok(sqlx::query_scalar(owner).bind(hash.clone()).fetch_optional(source).await?)
 }
 
-/// Removes a key of a user; false if it is none of theirs.
+/// Whether the key with this hash was revoked here.
 ///
 /// # Errors
 /// Those of the database.
-pub(super) async fn remove(tx: &mut Tx<'_>, owner: &UserId, id: &ApiKeyId) -> Result<bool, Error> {
-    let remove = "DELETE FROM api_keys WHERE id = $1 AND user_id = $2";
-    let done = sqlx::query(remove).bind(id.clone()).bind(owner.clone()).execute(tx.connection()).await?;
-    Ok(done.rows_affected() == 1)
+pub(super) async fn has_ended<'e>(source: impl Source<'e>, hash: &KeyHash) -> Result<bool, Error> {
+    let count = "SELECT COUNT(*) FROM ended_keys WHERE key_hash = $1";
+    Ok(sqlx::query_scalar::<_, i64>(count).bind(hash.clone()).fetch_one(source).await? > 0)
 }
 
-/// Removes every key of a user; answers which.
+/// A key that is gone.
+#[derive(FromRow)]
+pub(super) struct Removed {
+    pub(super) id: ApiKeyId,
+    key_hash: KeyHash,
+    pub(super) last_used_at: Option<UnixTime>,
+}
+
+/// Removes a key of a user for good; answers with it, or with nothing if it is none of theirs.
 ///
 /// # Errors
 /// Those of the database.
-pub(super) async fn remove_all(tx: &mut Tx<'_>, owner: &UserId) -> Result<Vec<ApiKeyId>, Error> {
-    let remove = "DELETE FROM api_keys WHERE user_id = $1 RETURNING id";
-    Ok(sqlx::query_scalar(remove).bind(owner.clone()).fetch_all(tx.connection()).await?)
+pub(super) async fn remove(tx: &mut Tx<'_>, owner: &UserId, id: &ApiKeyId) -> Result<Vec<Removed>, Error> {
+    let remove = "DELETE FROM api_keys WHERE id = $1 AND user_id = $2 RETURNING id, key_hash, last_used_at";
+    let removed = sqlx::query_as(remove).bind(id.clone()).bind(owner.clone());
+    let removed: Vec<Removed> = removed.fetch_all(tx.connection()).await?;
+    remember(tx, &removed).await?;
+    Ok(removed)
+}
+
+/// Removes every key of a user for good; answers which.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn remove_all(tx: &mut Tx<'_>, owner: &UserId) -> Result<Vec<Removed>, Error> {
+    let remove = "DELETE FROM api_keys WHERE user_id = $1 RETURNING id, key_hash, last_used_at";
+    let removed: Vec<Removed> = sqlx::query_as(remove).bind(owner.clone()).fetch_all(tx.connection()).await?;
+    remember(tx, &removed).await?;
+    Ok(removed)
+}
+
+async fn remember(tx: &mut Tx<'_>, removed: &[Removed]) -> Result<(), Error> {
+    for Removed { key_hash, .. } in removed {
+        let remember = "INSERT INTO ended_keys (key_hash) VALUES ($1) ON CONFLICT (key_hash) DO NOTHING";
+        sqlx::query(remember).bind(key_hash.clone()).execute(tx.connection()).await?;
+    }
+    Ok(())
 }
 
 /// Notes that a key is in use, unless that was noted just before.

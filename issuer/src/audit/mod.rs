@@ -69,6 +69,11 @@ kinds! {
     ApiKeyRevoked => "api_key_revoked",
     ServiceCreated => "service_created",
     ServiceRevoked => "service_revoked",
+    ServiceTokenIssued => "service_token_issued",
+    /// Wrong credentials under the name of a service.
+    ServiceTokenRefused => "service_token_refused",
+    /// More than a service may do in a minute; once a minute.
+    ServiceLimited => "service_limited",
     EmailVerified => "email_verified",
     PasswordResetRequested => "password_reset_requested",
     PasswordReset => "password_reset",
@@ -77,6 +82,8 @@ kinds! {
     /// By the broker.
     TradingAccountRefused => "trading_account_refused",
     TradingAccountUnlinked => "trading_account_unlinked",
+    /// Which there are, by a service.
+    TradingAccountsRead => "trading_accounts_read",
     CredentialsRead => "credentials_read",
     CredentialsRotated => "credentials_rotated",
     CredentialsRotationDue => "credentials_rotation_due",
@@ -95,6 +102,8 @@ impl Kind {
             | Self::LoginBlocked
             | Self::MfaFailed
             | Self::RefreshReused
+            | Self::ServiceTokenRefused
+            | Self::ServiceLimited
             | Self::TradingAccountRefused => "failure",
             _ => "success",
         }
@@ -203,7 +212,8 @@ pub struct EventBody {
     kind: String,
     /// `success` or `failure`.
     outcome: String,
-    /// Who made it happen: a user, `operator`, or `issuer` by its own rules; null for someone whom we do not know.
+    /// Who made it happen: a user's id, `service:NAME`, `operator`, or `issuer` by its own rules; null for someone whom we do
+    /// not know.
     actor: Option<String>,
     /// Whose account it is about, or `service:` and the name of a service.
     subject: Option<String>,

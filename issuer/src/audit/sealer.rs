@@ -80,10 +80,11 @@ impl Step {
     /// Adds what was done to the total; the outcome, if there is nothing more to do.
     fn counted(self, total: &mut usize) -> Option<Outcome> {
         match self {
-            Self::Done(0) => Some(Outcome::Done(*total)),
             Self::Done(count) => {
                 *total += count;
-                None
+                // Only behind a full stretch is there more.
+                let was_full = i64::try_from(count).is_ok_and(|count| count >= STRETCH);
+                (!was_full).then_some(Outcome::Done(*total))
             }
             Self::Beginning(_) => None,
             Self::Refused(flaw) => Some(Outcome::Refused(flaw)),
@@ -108,12 +109,14 @@ async fn seal_stretch(tx: &mut Tx<'_>, begun_up_to: &str) -> Result<Step, Error>
         Err(flaw) => return Ok(Step::Refused(flaw)),
     };
     let links = store::unsealed(tx.connection(), "", STRETCH).await?;
+    let mut seals = Vec::with_capacity(links.len());
     for link in &links {
         // One that is not ours is sealed as it is: verifying names it, and leaving it out would hold up the others.
         chain.sealed = chain.sealed.sealing(link.mac.as_deref().unwrap_or_default(), tx.archive_ring());
-        store::set_seal(tx, &link.event.id, &chain.sealed).await?;
+        seals.push((link.event.id.clone(), chain.sealed.clone()));
     }
-    if !links.is_empty() {
+    if !seals.is_empty() {
+        store::set_seals(tx, &seals).await?;
         store::set_chain(tx, &chain).await?;
         let Head { sequence, .. } = chain.sealed;
         let head = chain.sealed.to_string();

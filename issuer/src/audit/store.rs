@@ -1,12 +1,15 @@
 //! The audit's SQL.
 
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow};
 
 use super::chain::{Chain, Head, Link};
 use super::{Event, Kind, Origin, Recorded};
 use crate::ambient::UnixTime;
 use crate::db::{Error, Source, Tx};
 use crate::services::ServiceName;
+
+/// Events that one statement seals. What is left over is sealed one by one: so there are two statements to prepare.
+const SEALED_TOGETHER: usize = 32;
 
 /// The columns of a [`Recorded`].
 macro_rules! event_columns {
@@ -24,18 +27,18 @@ pub async fn record(tx: &mut Tx<'_>, event: Event<'_>) -> Result<(), Error> {
     write(tx, kind, subject.map(ToString::to_string), session_id, origin).await
 }
 
-/// Writes an event about a secret of a service.
+/// Writes an event about a service, unless it is unknown, and the secret of it that is meant.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn record_of_service(
     tx: &mut Tx<'_>,
     kind: Kind,
-    service: &ServiceName,
-    token_id: &str,
+    service: Option<&ServiceName>,
+    token_id: Option<&str>,
     origin: &Origin,
 ) -> Result<(), Error> {
-    write(tx, kind, Some(service.as_subject()), Some(token_id), origin).await
+    write(tx, kind, service.map(ServiceName::as_subject), token_id, origin).await
 }
 
 async fn write(
@@ -285,6 +288,26 @@ pub async fn sealed<'e>(
     Ok(sqlx::query_as(query).bind(after).bind(after_id.to_owned()).bind(most).fetch_all(source).await?)
 }
 
+/// The first `most` events after the one with the id `after` that were not sealed when the chain had this many, in the order
+/// of their ids. Sealing takes none of them away: one that is sealed meanwhile comes with its number.
+///
+/// # Errors
+/// Those of the database.
+pub async fn unsealed_at<'e>(
+    source: impl Source<'e>,
+    sealed: i64,
+    after: &str,
+    most: i64,
+) -> Result<Vec<Link>, Error> {
+    let query = concat!(
+        "SELECT ",
+        event_columns!(),
+        ", mac, sequence, seal FROM audit_events
+         WHERE (sequence IS NULL OR sequence > $1) AND id > $2 ORDER BY id LIMIT $3"
+    );
+    Ok(sqlx::query_as(query).bind(sealed).bind(after.to_owned()).bind(most).fetch_all(source).await?)
+}
+
 /// An event whose number is outside of the chain, if there is any: its number and its id.
 ///
 /// # Errors
@@ -307,18 +330,33 @@ pub async fn none_is_sealed<'e>(source: impl Source<'e>) -> Result<bool, Error> 
     Ok(any.is_empty())
 }
 
-/// Gives an event its number and its seal, once.
+/// Gives events their numbers and seals, each once.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn set_seal(tx: &mut Tx<'_>, id: &str, head: &Head) -> Result<(), Error> {
-    sqlx::query("UPDATE audit_events SET sequence = $2, seal = $3 WHERE id = $1 AND sequence IS NULL")
-        .bind(id.to_owned())
-        .bind(head.sequence)
-        .bind(head.seal.clone())
-        .execute(tx.connection())
-        .await?;
+pub async fn set_seals(tx: &mut Tx<'_>, seals: &[(String, Head)]) -> Result<(), Error> {
+    let together = seals.chunks_exact(SEALED_TOGETHER);
+    let alone = together.remainder().chunks(1);
+    for seals in together.chain(alone) {
+        let mut seal = sqlx::query(AssertSqlSafe(sealing(seals.len())));
+        for (id, Head { sequence, seal: bytes }) in seals {
+            seal = seal.bind(id.clone()).bind(*sequence).bind(bytes.clone());
+        }
+        seal.execute(tx.connection()).await?;
+    }
     Ok(())
+}
+
+/// The statement that seals so many events.
+fn sealing(events: usize) -> String {
+    let row = |event: usize| format!("(${}, ${}, ${})", 3 * event + 1, 3 * event + 2, 3 * event + 3);
+    let rows: Vec<String> = (0..events).map(row).collect();
+    format!(
+        "UPDATE audit_events SET sequence = sealed.column2, seal = sealed.column3
+         FROM (VALUES {}) AS sealed
+         WHERE audit_events.id = sealed.column1 AND audit_events.sequence IS NULL",
+        rows.join(", ")
+    )
 }
 
 /// The first `most` events of versions that made no MAC, after the one with the id `after`, in the order of their ids.

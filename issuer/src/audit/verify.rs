@@ -25,7 +25,7 @@ pub struct Proof {
 /// Why nothing was proved.
 #[derive(Debug, thiserror::Error)]
 pub enum Unproved {
-    #[error("the audit is not whole: {0}")]
+    #[error("the audit is not whole")]
     Flaw(#[from] Flaw),
     #[error(transparent)]
     Database(#[from] db::Error),

@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow, ensure};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{block_on, progress, say, settings, with_db};
+use super::{block_on, print, progress, say, settings, with_db};
 use crate::accounts::{self, Email};
 use crate::ambient::{Ids, UnixTime};
 use crate::api_keys::import::{self, Imported, Keys, Outcome, Refusal};
@@ -91,7 +91,7 @@ fn import_file(settings: &Settings, arguments: &Arguments) -> anyhow::Result<Exi
     imported.with_context(|| format!("{}, after line {}", file.display(), import.last))?;
     let Summary { imported, imported_before, refused, .. } = import.summary;
     if *json {
-        say(serde_json::to_string(&import.summary)?);
+        print(serde_json::to_string(&import.summary)?)?;
     } else {
         let verb = if *dry_run { "would be imported" } else { "imported" };
         say(format_args!("{verb}: {imported}, imported before: {imported_before}, refused: {refused}"));
@@ -171,15 +171,14 @@ async fn list(settings: &Settings, email: &str, json: bool) -> anyhow::Result<()
     let keys = keys.await?;
     if json {
         let shown: Vec<ApiKeyBody> = keys.into_iter().map(ApiKeyBody::from).collect();
-        say(serde_json::to_string_pretty(&shown)?);
-        return Ok(());
+        return print(serde_json::to_string_pretty(&shown)?);
     }
-    say(format_args!("{:<36}  {:<16} {:<20}  {:<20}  NAME", "ID", "PREFIX", "LAST USED", "EXPIRES"));
+    print(format_args!("{:<36}  {:<16} {:<20}  {:<20}  NAME", "ID", "PREFIX", "LAST USED", "EXPIRES"))?;
     for ApiKey { id, name, hint, expires_at, last_used_at, .. } in keys {
         let moment = |at: Option<UnixTime>| at.map_or_else(|| "never".to_owned(), |at| at.to_string());
         let (id, used, expires) = (id.as_str(), moment(last_used_at), moment(expires_at));
         // Names have nothing in them that acts on a terminal.
-        say(format_args!("{id:<36}  {hint:<16} {used:<20}  {expires:<20}  {name}"));
+        print(format_args!("{id:<36}  {hint:<16} {used:<20}  {expires:<20}  {name}"))?;
     }
     Ok(())
 }

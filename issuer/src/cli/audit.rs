@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::Subcommand;
 
-use super::{block_on, say, settings, with_db};
+use super::{block_on, print, settings, still_read, with_db};
 use crate::audit::chain::{Head, Link};
 use crate::audit::export::{CSV_HEADER, Line};
 use crate::audit::{store, verify::verify};
@@ -44,18 +44,17 @@ async fn prove(settings: &Settings, head: Option<Head>) -> anyhow::Result<()> {
     let ring = Ring::from(&settings.archive_secrets());
     let proof = with_db(settings, async |db| Ok(verify(db, &ring, head.as_ref()).await?)).await?;
     if proof.removed.sequence > 0 {
-        say(format_args!("events up to {} were removed by retention", proof.removed.sequence));
+        print(format_args!("events up to {} were removed by retention", proof.removed.sequence))?;
     }
-    say(format_args!("sealed events, all as they were written: {}", proof.sealed));
-    say(format_args!("waiting to be sealed, none of them changed: {}", proof.unsealed));
-    say(format_args!("head: {}", proof.head));
-    Ok(())
+    print(format_args!("sealed events, all as they were written: {}", proof.sealed))?;
+    print(format_args!("waiting to be sealed, none of them changed: {}", proof.unsealed))?;
+    print(format_args!("head: {}", proof.head))
 }
 
 /// The sealed events in the order of the chain, then those that wait.
 async fn export(db: &Db, csv: bool) -> anyhow::Result<()> {
     let mut out = BufWriter::new(std::io::stdout());
-    if csv && writeln!(out, "{CSV_HEADER}").is_err() {
+    if csv && !still_read(writeln!(out, "{CSV_HEADER}"))? {
         return Ok(());
     }
     let (mut after, mut id) = (0, String::new());
@@ -69,15 +68,15 @@ async fn export(db: &Db, csv: bool) -> anyhow::Result<()> {
     }
     id.clear();
     loop {
-        let links = store::unsealed(db.reads(), &id, STRETCH).await?;
+        // Also those that are sealed while others are read: they would else be among neither.
+        let links = store::unsealed_at(db.reads(), after, &id, STRETCH).await?;
         let Some(last) = links.last() else { break };
         id.clone_from(&last.event.id);
         if !write(&mut out, links, csv)? {
             return Ok(());
         }
     }
-    let _ = out.flush();
-    Ok(())
+    still_read(out.flush()).map(drop)
 }
 
 /// Whether someone still reads.
@@ -85,7 +84,7 @@ fn write(out: &mut impl Write, links: Vec<Link>, csv: bool) -> anyhow::Result<bo
     for link in links {
         let line = Line::from(link);
         let text = if csv { line.csv() } else { serde_json::to_string(&line)? };
-        if writeln!(out, "{text}").is_err() {
+        if !still_read(writeln!(out, "{text}"))? {
             return Ok(false);
         }
     }

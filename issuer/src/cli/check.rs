@@ -8,9 +8,10 @@ use std::process::ExitCode;
 
 use super::serve::{breached_finding, examine};
 use super::{block_on, environment, say};
-use crate::ambient::Clock;
+use crate::ambient::{Clock, Entropy};
 use crate::config::{self, Finding, Settings, Severity, readable_by_others};
 use crate::db;
+use crate::envelope::{self, Envelope};
 use crate::passwords::BreachedList;
 
 pub(super) use filter::Arguments;
@@ -24,6 +25,7 @@ pub(super) fn run(config: &Path, arguments: &Arguments) -> anyhow::Result<ExitCo
     if let Some(settings) = &loaded.settings {
         findings.extend(examine(settings, Clock::system().now().seconds()).1);
         findings.extend(breached(settings));
+        findings.extend(encryption(settings));
         findings.extend(database(settings));
         // It holds the hashes of passwords.
         let open = settings.database.url.file().and_then(readable_by_others);
@@ -46,6 +48,15 @@ pub(super) fn run(config: &Path, arguments: &Arguments) -> anyhow::Result<ExitCo
 fn breached(settings: &Settings) -> Option<Finding> {
     let list = BreachedList::configured(&settings.passwords).ok()??;
     list.verify().err().map(|error| breached_finding(settings, &error))
+}
+
+/// Whether credentials could be protected. `serve` does not ask: without them, everything else goes on.
+fn encryption(settings: &Settings) -> Option<Finding> {
+    let envelope = Envelope::new(&settings.encryption, Entropy::system());
+    let error = block_on(async { Ok(envelope.probe().await) }).ok()?.err()?;
+    let error = Some(error).filter(|error| *error != envelope::Error::Off)?;
+    // Keys from files always can.
+    Some(Finding::error(settings.file.display(), "encryption.kms_key", error.to_string()))
 }
 
 fn database(settings: &Settings) -> Option<Finding> {

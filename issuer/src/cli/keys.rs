@@ -18,7 +18,7 @@ use ed25519_dalek::pkcs8::{EncodePrivateKey as _, KeypairBytes};
 use serde::Serialize;
 
 use self::published::NotGone;
-use super::{environment, report, say, settings};
+use super::{environment, print, report, say, settings};
 use crate::ambient::{Clock, Entropy, UnixTime};
 use crate::config::{
     self, Finding, KeyLine, Seconds, Settings, append_key, belong_as, is_kid, key_lines, lock_for_edit,
@@ -94,8 +94,7 @@ pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
 fn jwks(settings: &Settings, now: i64) -> anyhow::Result<()> {
     let (set, findings) = KeySet::load(settings, settings.overlap(), now);
     report(&findings)?;
-    say(serde_json::to_string_pretty(&set.context("the keys cannot be used")?.jwks(now))?);
-    Ok(())
+    print(serde_json::to_string_pretty(&set.context("the keys cannot be used")?.jwks(now))?)
 }
 
 /// Also when a file is missing or nothing signs: this is where one looks then.
@@ -116,13 +115,12 @@ fn list(settings: &Settings, json: bool, now: i64) -> anyhow::Result<()> {
     });
     let rows: Vec<Row<'_>> = rows.collect();
     if json {
-        say(serde_json::to_string_pretty(&rows)?);
-        return Ok(());
+        return print(serde_json::to_string_pretty(&rows)?);
     }
-    say(format_args!("{:<24} {:<22} STATE", "KID", "SIGN FROM"));
+    print(format_args!("{:<24} {:<22} STATE", "KID", "SIGN FROM"))?;
     for Row { kid, sign_from, state, until } in rows {
         let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
-        say(format_args!("{kid:<24} {sign_from:<22} {state}{until}"));
+        print(format_args!("{kid:<24} {sign_from:<22} {state}{until}"))?;
     }
     Ok(())
 }
@@ -157,7 +155,7 @@ fn generate(
     let (absolute, named) = (std::path::absolute(&file)?, std::path::absolute(config)?);
     write_key(&file, config, entropy)?;
     let listed = absolute.strip_prefix(folder(&named)).unwrap_or(&absolute);
-    say(key_lines(&kid, &listed.to_string_lossy(), &rfc3339(sign_from))?.trim_end());
+    print(key_lines(&kid, &listed.to_string_lossy(), &rfc3339(sign_from))?.trim_end())?;
     if is_first {
         warn("there is no configuration yet, so this is taken for its first key, which signs at once");
     }

@@ -12,7 +12,7 @@ mod services;
 mod users;
 
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -93,21 +93,37 @@ pub fn main() -> ExitCode {
             // A reader that has gone away would make it panic.
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "countersign", &mut script);
-            let _ = std::io::stdout().write_all(&script);
-            Ok(ExitCode::SUCCESS)
+            still_read(io::stdout().write_all(&script).and_then(|()| io::stdout().flush()))
+                .map(|_| ExitCode::SUCCESS)
         }
         Command::Migrate => migrate(&config).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         // Not eprintln, which panics when nobody reads.
-        let _ = writeln!(std::io::stderr(), "error: {error:#}");
+        let _ = writeln!(io::stderr(), "error: {error:#}");
         ExitCode::FAILURE
     })
 }
 
-/// Prints a line for the operator; a reader that has gone away is not an error.
+/// Tells the operator what was done; it is done, whether that can be told or not.
 fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Prints a line of what was asked for.
+///
+/// # Errors
+/// What keeps it from being written: a part must not pass for all of it.
+fn print(line: impl std::fmt::Display) -> anyhow::Result<()> {
+    still_read(writeln!(io::stdout(), "{line}")).map(drop)
+}
+
+/// Whether anybody reads standard output still. That nobody does is no error, whatever else keeps it from being written is.
+fn still_read(written: io::Result<()>) -> anyhow::Result<bool> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true).context("standard output cannot be written"),
+    }
 }
 
 /// Shows how many of so many bytes have been read, if standard error is a terminal.
@@ -142,7 +158,7 @@ fn environment() -> Vec<(String, String)> {
 /// The errors among the findings, a line each.
 fn report(findings: &[Finding]) -> anyhow::Result<()> {
     for warning in findings.iter().filter(|finding| !finding.is_error()) {
-        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+        let _ = writeln!(io::stderr(), "warning: {warning}");
     }
     let errors: Vec<String> = findings.iter().filter(|f| f.is_error()).map(ToString::to_string).collect();
     if errors.is_empty() { Ok(()) } else { Err(anyhow!(errors.join("\nerror: "))) }

@@ -13,13 +13,13 @@ use crate::ambient::Ids;
 use crate::app::App;
 use crate::audit::chain::Flaw;
 use crate::audit::sealer::Outcome;
-use crate::config::{self, Finding, Hashing, Settings};
+use crate::config::{self, Finding, Hashing, Internal, Settings, readable_by_others};
 use crate::db::{self, Db, Schema};
 use crate::jobs::{Lease, Stop, Supervisor};
 use crate::passwords::{BreachedError, BreachedList, available_memory_kib};
 use crate::tokens::reload::{Reloader, Watch};
 use crate::tokens::{KeySet, Lifetimes, LiveKeys, NOTED_EVERY, oversize};
-use crate::web::{self, Connections};
+use crate::web::{self, Connections, Listening, Tls};
 use crate::{api_keys, audit, limits, log, login, mail, router, sessions, trading_accounts, verification};
 
 /// More threads than this only wait: hashing has its own, and a request needs little else.
@@ -77,7 +77,11 @@ async fn serve(settings: Settings, env: Vec<(String, String)>, keys: KeySet, ids
     let _file_too_large =
         signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).context("cannot hear SIGXFSZ")?;
     let public = web::bind(settings.server.listen).await?;
-    let internal = web::bind(settings.internal.listen).await?;
+    let internal = match &settings.internal {
+        Internal { shared: true, .. } => None,
+        Internal { listen, .. } => Some(web::bind(*listen).await?),
+    };
+    let tls = settings.internal.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
     let db = db::open(&settings, Schema::Migrate, &ids).await?;
     let keys = Arc::new(LiveKeys::new(keys));
     let reloader = Reloader {
@@ -86,6 +90,7 @@ async fn serve(settings: Settings, env: Vec<(String, String)>, keys: KeySet, ids
         keys: Arc::clone(&keys),
         clock: ids.clock.clone(),
         lifetimes: Lifetimes::new(settings.longest_lifetime()),
+        tls: tls.clone(),
     };
     let mut tasks = Supervisor::default();
     let app = App::new(&settings, ids.clone(), db.clone(), keys, tasks.restarts())?;
@@ -108,8 +113,11 @@ async fn serve(settings: Settings, env: Vec<(String, String)>, keys: KeySet, ids
     tasks.keep("mail", move |stop| sender.clone().run(stop));
     tasks.keep("sweep", move |stop| sweep(swept.clone(), stop));
     let version = env!("CARGO_PKG_VERSION");
-    let internal_address = internal.local_addr().context("cannot tell the address")?;
-    tracing::info!(event = "listening_internally", address = %internal_address, version, "listening on http://{internal_address}");
+    if let Some(internal) = &internal {
+        let address = internal.local_addr().context("cannot tell the address")?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        tracing::info!(event = "listening_internally", %address, version, "listening on {scheme}://{address}");
+    }
     let address = public.local_addr().context("cannot tell the address")?;
     tracing::info!(event = "listening", %address, version, "listening on http://{address}");
     let (stopping, stopped) = watch::channel(false);
@@ -134,11 +142,15 @@ async fn serve(settings: Settings, env: Vec<(String, String)>, keys: KeySet, ids
         let _ = stopping.send(true);
         Ok(())
     };
-    let (outcome, (), ()) = tokio::join!(
-        hear,
-        web::serve(public, router::public(app.clone()), Connections::default(), stop()),
-        web::serve(internal, router::internal(app), Connections::default(), stop()),
-    );
+    let shown = if internal.is_some() { router::public(app.clone()) } else { router::both(app.clone()) };
+    let to_services = async {
+        if let Some(internal) = internal {
+            let listening = Listening::new(internal, tls);
+            web::serve(listening, router::internal(app), Connections::default(), stop()).await;
+        }
+    };
+    let (outcome, (), ()) =
+        tokio::join!(hear, web::serve(public, shown, Connections::default(), stop()), to_services);
     tasks.stop().await;
     db.close().await;
     tracing::info!(event = "stopped", "stopped");
@@ -195,7 +207,7 @@ async fn seal((db, lease, metrics): (Db, Lease, audit::Metrics), mut stop: Stop)
             }
         };
         if !stop.pause(pause).await {
-            return;
+            return lease.release(&db).await;
         }
     }
 }
@@ -219,7 +231,7 @@ async fn sweep((app, retention): (App, Option<i64>), mut stop: Stop) {
             Err(error) => tracing::warn!(event = "purge_failed", error = %error, "ended sessions kept"),
         }
         if !stop.pause(Duration::from_secs(SWEEP_EVERY)).await {
-            return;
+            return lease.release(&app.db).await;
         }
     }
 }
@@ -255,10 +267,25 @@ pub(super) fn examine(settings: &Settings, now: i64) -> (Option<KeySet>, Vec<Fin
     let (keys, mut findings) = KeySet::load(settings, settings.overlap(), now);
     findings.extend(oversize(settings));
     findings.extend(mail::examine(settings));
+    findings.extend(certificate(settings));
     findings.extend(memory_shortage(settings, available_memory_kib()));
     let breached = BreachedList::configured(&settings.passwords).err();
     findings.extend(breached.map(|error| breached_finding(settings, &error)));
     (keys, findings)
+}
+
+/// What is wrong with the certificate of the internal listener.
+fn certificate(settings: &Settings) -> Vec<Finding> {
+    let Some(files) = &settings.internal.tls else { return Vec::new() };
+    let source = settings.file.display();
+    let invalid = Tls::load(files).err();
+    let open = readable_by_others(&files.key_file);
+    let open = open.map(|text| Finding::warning(&source, "internal.tls.key_file", text));
+    invalid
+        .map(|error| Finding::error(&source, error.key, error.to_string()))
+        .into_iter()
+        .chain(open)
+        .collect()
 }
 
 pub(super) fn breached_finding(settings: &Settings, error: &BreachedError) -> Finding {

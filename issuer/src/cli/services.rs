@@ -1,4 +1,4 @@
-//! `countersign services`: who may call the internal listener. A secret is shown once, on standard output and by itself, so
+//! `countersign services`: who may call the internal listener, and get tokens for calls through the edge. A secret is shown once, on standard output and by itself, so
 //! that it can be sent where it is needed; one that was drawn elsewhere comes by standard input or a file.
 
 use std::io::{BufRead as _, Write as _};
@@ -9,21 +9,24 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::{block_on, say, settings, with_db};
+use super::{block_on, print, say, settings, with_db};
 use crate::ambient::Entropy;
 use crate::audit::Origin;
 use crate::config::{Settings, readable_by_others};
 use crate::secrets::MachineSecret;
 use crate::services::standing::{self, Added};
-use crate::services::{MOST_SECRETS, PREFIX, Scope, ServiceName, ServiceToken, store};
+use crate::services::{MOST_SECRETS, PREFIX, Scopes, ServiceName, ServiceToken, store};
+use crate::sessions::Rules;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Give a service a secret for X-Service-Token, another one if it has some; the secret alone is printed, once.
+    /// Give a service a secret, another one if it has some; the secret alone is printed, once.
+    ///
+    /// It is for X-Service-Token on /v1/internal, and the client_secret at /v1/auth/token.
     Add {
         /// What the service is called: a-z, 0-9, '_', '-' and '.'.
         name: String,
-        /// What it may ask for: revocations:read, api-keys:exchange; may be repeated.
+        /// What it may do: a call of /v1/internal, such as credentials:read, or a permission at the edge; may be repeated.
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<String>,
         #[command(flatten)]
@@ -35,7 +38,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Take a service's secrets away: each is refused from now on.
+    /// Take a service's secrets away: each is refused from now on, and so are the tokens that it was exchanged for.
     Revoke {
         /// What the service is called.
         name: String,
@@ -61,14 +64,8 @@ pub(super) fn run(config: &Path, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Add { name, scopes, given } => {
             let name = parse_name(&name)?;
-            let mut known = Vec::new();
-            for scope in &scopes {
-                let scope = Scope::parse(scope)?;
-                if !known.contains(&scope) {
-                    known.push(scope);
-                }
-            }
-            block_on(add(&settings, name, known, given))
+            let scopes = Scopes::read(&scopes, &settings.service_permissions())?;
+            block_on(add(&settings, name, scopes, given))
         }
         Command::List { json } => block_on(list(&settings, json)),
         Command::Revoke { name, id } => block_on(revoke(&settings, parse_name(&name)?, id)),
@@ -103,7 +100,7 @@ impl Given {
     }
 }
 
-async fn add(settings: &Settings, name: ServiceName, scopes: Vec<Scope>, given: Given) -> anyhow::Result<()> {
+async fn add(settings: &Settings, name: ServiceName, scopes: Scopes, given: Given) -> anyhow::Result<()> {
     let drawn = given.secret()?;
     let shown = drawn.is_none();
     let secret = drawn.unwrap_or_else(|| MachineSecret::draw(PREFIX, &Entropy::system()));
@@ -122,10 +119,7 @@ async fn add(settings: &Settings, name: ServiceName, scopes: Vec<Scope>, given: 
     };
     // The secret is all that goes to standard output.
     let _ = writeln!(std::io::stderr(), "added {name} ({id})");
-    if shown {
-        say(secret.expose());
-    }
-    Ok(())
+    if shown { print(secret.expose()) } else { Ok(()) }
 }
 
 /// An entry of `services list`.
@@ -146,7 +140,7 @@ impl From<ServiceToken> for Listed {
         Self {
             id,
             name: name.to_string(),
-            scopes,
+            scopes: scopes.iter().map(str::to_owned).collect(),
             created_at: created_at.to_string(),
             last_used_at: last_used_at.map(|at| at.to_string()),
         }
@@ -157,22 +151,22 @@ async fn list(settings: &Settings, json: bool) -> anyhow::Result<()> {
     let tokens = with_db(settings, async |db| Ok(store::list(db.reads()).await?)).await?;
     let listed: Vec<Listed> = tokens.into_iter().map(Listed::from).collect();
     if json {
-        say(serde_json::to_string_pretty(&listed)?);
-        return Ok(());
+        return print(serde_json::to_string_pretty(&listed)?);
     }
-    say(format_args!("{:<36}  {:<24} {:<20}  {:<20}  SCOPES", "ID", "NAME", "CREATED", "LAST USED"));
+    print(format_args!("{:<36}  {:<24} {:<20}  {:<20}  SCOPES", "ID", "NAME", "CREATED", "LAST USED"))?;
     for Listed { id, name, scopes, created_at, last_used_at } in listed {
         let (used, scopes) = (last_used_at.unwrap_or_else(|| "never".to_owned()), scopes.join(","));
-        say(format_args!("{id:<36}  {name:<24} {created_at:<20}  {used:<20}  {scopes}"));
+        print(format_args!("{id:<36}  {name:<24} {created_at:<20}  {used:<20}  {scopes}"))?;
     }
     Ok(())
 }
 
 async fn revoke(settings: &Settings, name: ServiceName, id: Option<String>) -> anyhow::Result<()> {
-    let called = name.clone();
+    let (called, rules) = (name.clone(), Rules::from(settings));
     let revoked = with_db(settings, async move |db| {
-        let work =
-            db.write(async move |tx| standing::revoke(tx, &called, id.as_deref(), &Origin::command()).await);
+        let work = db.write(async move |tx| {
+            standing::revoke(tx, &called, id.as_deref(), &Origin::command(), rules).await
+        });
         Ok(work.await?)
     });
     let revoked = revoked.await?;

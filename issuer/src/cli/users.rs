@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
 
-use super::{block_on, say, settings, with_db};
+use super::{block_on, print, say, settings, with_db};
 use crate::access;
 use crate::accounts::standing::{self, Change, LastAdmin, Outcome};
 use crate::accounts::{Email, Name, User, store};
@@ -92,7 +92,7 @@ pub(super) enum Command {
         /// The address of the account.
         email: String,
     },
-    /// Take the second factor of someone who has lost it away: sessions end at once, the password is enough.
+    /// Take the second factor away from someone who has lost it: sessions end at once, the password is enough.
     ResetMfa {
         /// The address of the account.
         email: String,

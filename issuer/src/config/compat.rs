@@ -95,7 +95,7 @@ impl Settings {
         let (Served { token, auth, api_auth, .. }, compat) = (self.served(), self.compat);
         let groups = [(token, compat.token), (auth, compat.auth), (api_auth, compat.api_auth)];
         let lifetimes = groups.into_iter().filter(|(on, _)| *on).map(|(_, group)| group.access_lifetime);
-        lifetimes.fold(self.tokens.access_lifetime, i64::max)
+        lifetimes.fold(self.tokens.access_lifetime.max(self.services.token_lifetime), i64::max)
     }
 
     /// How long after its last signature a key must stay published.

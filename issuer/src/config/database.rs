@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use secrecy::SecretString;
 use url::Url;
@@ -14,7 +15,13 @@ pub struct Database {
     pub url: DatabaseUrl,
     /// To PostgreSQL; SQLite has one writer, and readers of its own.
     pub max_connections: u32,
+    /// How long PostgreSQL may take over one read or one transaction; then it counts as gone. Not in the file: it is above the
+    /// time after which PostgreSQL itself ends a statement.
+    pub patience: Duration,
 }
+
+/// See [`Database::patience`].
+const PATIENCE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
@@ -124,7 +131,8 @@ pub(super) fn database(reader: &mut Reader, folder: &Path) -> Option<Database> {
         (None, _) | (Some(DatabaseUrl::Postgres(_)), Err(Refused)) => None,
     };
     section.finish();
-    url.map(|url| Database { url, max_connections: max_connections.unwrap_or(10) })
+    let max_connections = max_connections.unwrap_or(10);
+    url.map(|url| Database { url, max_connections, patience: PATIENCE })
 }
 
 fn with_password(

@@ -3,7 +3,7 @@
 use super::reader::Reader;
 use super::sections::span;
 
-/// How many failures are too many, and how many registrations. Times are seconds.
+/// How many failures are too many, how many registrations, and how many messages. Times are seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     pub failures_per_account: u32,
@@ -13,6 +13,10 @@ pub struct Limits {
     pub registrations_per_address: u32,
     /// How long after the first of them registrations are counted together.
     pub registrations_window: i64,
+    /// That strangers have sent, from one IPv4 address or IPv6 /64, to whatever addresses.
+    pub messages_per_address: u32,
+    /// How long after the first of them messages are counted together.
+    pub messages_window: i64,
     /// How long after the first of them failures are counted together.
     pub window: i64,
     /// After too many. Doubled with every further failure.
@@ -27,18 +31,21 @@ pub(super) fn limits(reader: &mut Reader) -> Limits {
         failures_per_address: section.or("failures_per_address", 50),
         registrations_per_address: section.or("registrations_per_address", 20),
         registrations_window: span(&mut section, "registrations_window", "1h", ("1m", "24h")),
+        messages_per_address: section.or("messages_per_address", 20),
+        messages_window: span(&mut section, "messages_window", "1h", ("1m", "24h")),
         window: span(&mut section, "window", "15m", ("1m", "24h")),
         first_delay: span(&mut section, "first_delay", "30s", ("1s", "1h")),
         longest_delay: span(&mut section, "longest_delay", "15m", ("1s", "24h")),
     };
-    if !(3..=1000).contains(&limits.failures_per_account) {
-        section.error("failures_per_account", "expected 3 to 1000");
-    }
-    if !(3..=1_000_000).contains(&limits.failures_per_address) {
-        section.error("failures_per_address", "expected 3 to 1000000");
-    }
-    if !(1..=1_000_000).contains(&limits.registrations_per_address) {
-        section.error("registrations_per_address", "expected 1 to 1000000");
+    for (name, given, least, most) in [
+        ("failures_per_account", limits.failures_per_account, 3, 1000),
+        ("failures_per_address", limits.failures_per_address, 3, 1_000_000),
+        ("registrations_per_address", limits.registrations_per_address, 1, 1_000_000),
+        ("messages_per_address", limits.messages_per_address, 1, 1_000_000),
+    ] {
+        if !(least..=most).contains(&given) {
+            section.error(name, format!("expected {least} to {most}"));
+        }
     }
     if limits.longest_delay < limits.first_delay {
         section.error("longest_delay", "is shorter than limits.first_delay");

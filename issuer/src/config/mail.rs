@@ -6,7 +6,7 @@ use lettre::message::Mailbox;
 use url::Url;
 
 use super::reader::{Reader, Section};
-use super::secret::{Secret, inline_or_file};
+use super::secret::{Refused, Secret, inline_or_file};
 use super::sections::span;
 use super::value::{PublicUrl, Setting};
 
@@ -126,7 +126,8 @@ struct Written {
     port: Option<u32>,
     tls: SmtpTls,
     username: Option<String>,
-    password: Option<Secret>,
+    /// Refused, there is a finding about it.
+    password: Result<Option<Secret>, Refused>,
     ca_file: Option<PathBuf>,
     timeout: i64,
 }
@@ -148,10 +149,8 @@ fn smtp(section: &mut Section<'_>, folder: &Path) -> Written {
         port: section.optional("port"),
         tls,
         username: section.optional("username"),
-        // If it cannot be read, there is a finding about it.
         password: inline_or_file(section, "password", "password_file", folder)
-            .unwrap_or_default()
-            .map(|(_, password)| password),
+            .map(|given| given.map(|(_, password)| password)),
         ca_file: ca_file.map(|file| folder.join(file)),
         timeout: span(section, "timeout", "30s", ("1s", "60s")),
     }
@@ -174,7 +173,7 @@ impl Written {
         if port.is_none() {
             section.error("port", "expected 1 to 65535");
         }
-        let login = match (username, password) {
+        let login = match (username, password.ok()?) {
             (Some(username), Some(password)) => Some((username, password)),
             (None, None) => None,
             (Some(_), None) => {

@@ -6,6 +6,7 @@ mod database;
 mod edit;
 mod encryption;
 mod finding;
+mod internal;
 mod limits;
 mod mail;
 mod reader;
@@ -22,20 +23,21 @@ pub use compat::{Compat, Group, Serve, Served};
 pub use database::{Database, DatabaseUrl, PostgresUrl};
 pub use edit::{EditError, append_key, key_lines, lock_for_edit, remove_keys, replace_file, revoke_key};
 pub(crate) use edit::{belong_as, sync_folder};
-pub use encryption::{BrokerUrl, Encryption, TradingAccounts};
+pub use encryption::{Encryption, Kms, KmsKey, TradingAccounts, WrappingKey};
 pub use finding::{Finding, Severity};
+pub use internal::{Internal, Services, Tls};
 pub use limits::{Limits, Mfa};
 pub use mail::{Mail, MailTransport, Smtp, SmtpTls};
 pub use roles::Roles;
 pub(crate) use secret::readable_by_others;
 pub use secret::{Secret, Secrets};
 pub use sections::{
-    Accounts, Audit, Cookies, Cors, Hashing, Internal, Jwks, KeyLine, Log, LogFormat, MAX_HASH_MEMORY_KIB,
+    Accounts, Audit, Cookies, Cors, Hashing, Jwks, KeyLine, Log, LogFormat, MAX_HASH_MEMORY_KIB,
     MAX_HASH_PASSES, Passwords, Server, Sessions, Tokens,
 };
 pub(crate) use sections::{LONGEST_KID, is_kid};
 pub(crate) use value::Seconds;
-pub use value::{Network, PublicUrl};
+pub use value::{ApiUrl, Network, PublicUrl};
 
 use reader::Reader;
 
@@ -46,6 +48,7 @@ pub struct Settings {
     pub file: PathBuf,
     pub server: Server,
     pub internal: Internal,
+    pub services: Services,
     pub cors: Cors,
     pub database: Database,
     pub secrets: Secrets,
@@ -126,7 +129,8 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
     let folder = file.parent().unwrap_or(Path::new(""));
     // No `?` before every section was read: all findings, not the first.
     let server = sections::server(reader);
-    let internal = sections::internal(reader, server.listen);
+    let internal = internal::internal(reader, folder, server.listen);
+    let services = internal::services(reader);
     let cors = sections::cors(reader);
     let database = database::database(reader, folder);
     let secrets = secret::secrets(reader, folder);
@@ -152,6 +156,7 @@ fn read(reader: &mut Reader, file: &Path) -> Option<Settings> {
         file: file.to_owned(),
         server,
         internal,
+        services,
         cors,
         database: database?,
         secrets: secrets?,
@@ -189,6 +194,7 @@ impl Settings {
         let pairs = [
             ("server", self.server == other.server),
             ("internal", self.internal == other.internal),
+            ("services", self.services == other.services),
             ("cors", self.cors == other.cors),
             ("secrets", self.secrets == other.secrets),
             ("encryption", self.encryption == other.encryption),

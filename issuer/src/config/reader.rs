@@ -85,7 +85,7 @@ impl Reader {
         tables
     }
 
-    /// A section from a table already taken out, such as one of [`Reader::tables`].
+    /// A section from a table already taken out, such as one of [`Reader::tables`] and [`Section::table`].
     pub(super) fn entry(&mut self, path: String, table: Table) -> Section<'_> {
         Section { path, reader: self, table, asked: Vec::new() }
     }
@@ -168,6 +168,20 @@ impl Section<'_> {
             self.reader.error(key, wrong(&found));
         }
         value
+    }
+
+    /// Takes a table inside this one, `[section.name]`; a missing one is empty.
+    pub(super) fn table(&mut self, name: &'static str) -> Table {
+        self.asked.push(name);
+        match self.table.remove(name) {
+            None => Table::new(),
+            Some(Value::Table(table)) => table,
+            Some(other) => {
+                let path = self.key(name);
+                self.error(name, format!("expected a section [{path}], found {}", other.type_str()));
+                Table::new()
+            }
+        }
     }
 
     pub(super) fn or<T: Setting>(&mut self, name: &'static str, default: T) -> T {

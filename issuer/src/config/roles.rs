@@ -52,7 +52,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// RFC 6749 §3.3: what a scope token may hold.
-fn is_scope(permission: &str) -> bool {
+pub(super) fn is_scope(permission: &str) -> bool {
     !permission.is_empty() && permission.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
 }
 

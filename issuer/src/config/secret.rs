@@ -62,7 +62,7 @@ pub(super) fn secrets(reader: &mut Reader, folder: &Path) -> Option<Secrets> {
         Ok(Some((name, secret))) => strong(&mut section, name, secret),
         Ok(None) => {
             let hint = "is required: a file of 32 or more random bytes, such as \
-                        `openssl rand -hex -out current.secret 32` writes";
+                        `head -c 32 /dev/urandom | base64` writes";
             section.error("current_file", hint);
             None
         }
@@ -147,10 +147,37 @@ fn read_secret_file(section: &mut Section<'_>, name: &str, path: &Path) -> Optio
     }
 }
 
-/// What to say about a file with secrets that more than its owner may touch.
+/// What to say about a file with secrets that more than those may touch whom it is for.
 pub(crate) fn readable_by_others(path: &Path) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
-    let open = mode & 0o077 != 0;
-    open.then(|| format!("{} is open to other users (mode {mode:03o}); chmod 600 it", path.display()))
+    use std::os::unix::fs::MetadataExt as _;
+    let file = std::fs::metadata(path).ok()?;
+    let (mode, ours) = (file.mode() & 0o777, file.uid() == rustix::process::geteuid().as_raw());
+    open_to_others(mode, ours)
+        .then(|| format!("{} is open to other users (mode {mode:03o}); chmod 600 it", path.display()))
+}
+
+/// A file that is another's, and that we read by our group, is how clusters hand secrets to a pod: that group is for us.
+const fn open_to_others(mode: u32, ours: bool) -> bool {
+    mode & if ours { 0o077 } else { 0o037 } != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::open_to_others;
+
+    #[test]
+    fn a_file_of_another_that_our_group_may_read_is_for_us_and_no_other_is() {
+        for (mode, ours, open) in [
+            (0o600, true, false),
+            (0o400, true, false),
+            (0o440, true, true),
+            (0o604, true, true),
+            (0o440, false, false),
+            (0o640, false, false),
+            (0o660, false, true),
+            (0o444, false, true),
+        ] {
+            assert_eq!(open_to_others(mode, ours), open, "{mode:o} {ours}");
+        }
+    }
 }

@@ -28,23 +28,6 @@ pub(super) fn server(reader: &mut Reader) -> Server {
     Server { listen, public_url, trusted_proxies }
 }
 
-/// The listener that only services and the operator's tools reach.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Internal {
-    pub listen: SocketAddr,
-}
-
-pub(super) fn internal(reader: &mut Reader, public: SocketAddr) -> Internal {
-    let mut section = reader.section("internal");
-    let listen = section.or("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 8002)));
-    // Port 0 is another one each time.
-    if listen == public && listen.port() != 0 {
-        section.error("listen", "is the address of server.listen; the two need one each");
-    }
-    section.finish();
-    Internal { listen }
-}
-
 /// Whose pages may call us from a browser, beside those of `server.public_url`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cors {

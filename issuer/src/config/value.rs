@@ -1,7 +1,7 @@
 //! The kinds of value a configuration key can have, and how each is read: from TOML, or from the text of an
 //! environment variable.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use toml::Value;
-use url::Url;
+use url::{Host, Url};
 
 /// A value of a configuration key.
 pub(super) trait Setting: Sized {
@@ -106,6 +106,34 @@ impl Item for Origin {
 
 impl Item for Network {
     const LIST: &'static str = r#"a list of addresses or blocks, such as ["127.0.0.1", "10.0.0.0/8"]"#;
+}
+
+/// The base of an API, without a slash at its end: https, or http for a stand-in on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiUrl(String);
+
+impl ApiUrl {
+    pub(super) fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Setting for ApiUrl {
+    const EXPECTED: &'static str =
+        r#"an https URL without query, such as "https://api.kite.trade" (http for 127.0.0.1 only)"#;
+
+    fn from_text(text: &str) -> Option<Self> {
+        let url = Url::parse(text).ok()?;
+        let here = url.host() == Some(Host::Ipv4(Ipv4Addr::LOCALHOST));
+        let bare = url.username().is_empty() && url.password().is_none();
+        let bare = bare && url.query().is_none() && url.fragment().is_none() && url.has_host();
+        let fits = bare && (url.scheme() == "https" || (url.scheme() == "http" && here));
+        fits.then(|| Self(url.as_str().trim_end_matches('/').to_owned()))
+    }
 }
 
 /// A span of whole seconds, written `"30s"`, `"15m"`, `"12h"` or `"7d"`.

@@ -69,9 +69,11 @@ impl From<sqlx::Error> for Error {
                 None => sqlite(error.as_ref()),
             },
             sqlx::Error::PoolTimedOut => Kind::Unavailable(Unavailable::Overloaded),
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed => {
-                Kind::Unavailable(Unavailable::Disconnected)
-            }
+            // What makes no sense came over a connection that was cut, or goes to something else: another one is better.
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::WorkerCrashed => Kind::Unavailable(Unavailable::Disconnected),
             sqlx::Error::PoolClosed => return Self::Closed,
             _ => Kind::Bug,
         };
@@ -138,4 +140,16 @@ fn constrained(error: &PgDatabaseError) -> String {
             .unwrap_or(name),
     };
     format!("{table}.{column}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_no_sense_is_the_fault_of_the_connection() {
+        let error = Error::from(sqlx::Error::Protocol("unexpected message".to_owned()));
+        assert!(error.is_unavailable(), "{error}");
+        assert!(!Error::from(sqlx::Error::RowNotFound).is_unavailable());
+    }
 }

@@ -5,7 +5,9 @@ mod error;
 mod figures;
 mod migrations;
 mod open;
+mod pool;
 mod readiness;
+mod reads;
 mod tx;
 mod writer;
 
@@ -13,12 +15,13 @@ use std::sync::Arc;
 
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use sqlx::{Any, AnyPool, Executor};
+use sqlx::{Any, Executor};
 use tokio::sync::watch;
 
 pub use error::{Error, Unavailable};
 pub use open::{OpenError, Schema, migrate, open, pending_migrations};
 pub use readiness::Readiness;
+pub use reads::Reads;
 pub use tx::Tx;
 
 use figures::Figures;
@@ -34,7 +37,7 @@ pub enum Backend {
 #[derive(Debug, Clone)]
 pub struct Db {
     backend: Backend,
-    reads: AnyPool,
+    reads: Reads,
     writes: writer::Queue,
     bell: watch::Sender<()>,
     figures: Arc<Figures>,
@@ -61,6 +64,20 @@ impl Db {
         self.writes.write(work).await
     }
 
+    /// Does `work` beside a request, which waits for no writer, and fails with none. If it fails, the log tells of it.
+    pub fn write_beside<T, F>(&self, event: &'static str, message: &'static str, work: F)
+    where
+        T: Send + 'static,
+        F: AsyncFn(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        let db = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = db.write(work).await {
+                tracing::warn!(event, error = %error, "{message}");
+            }
+        });
+    }
+
     /// Changes whenever a transaction of ours was committed that [rang](Tx::ring): there may be something new to read. What
     /// other processes write is not heard.
     pub fn bell(&self) -> watch::Receiver<()> {
@@ -68,7 +85,7 @@ impl Db {
     }
 
     /// Where to read what has been committed.
-    pub fn reads(&self) -> &AnyPool {
+    pub fn reads(&self) -> &Reads {
         &self.reads
     }
 
@@ -81,7 +98,8 @@ impl Db {
         self.writes.ended().await;
     }
 
-    /// Finishes what was brought to be written, then closes every connection.
+    /// Finishes what was brought to be written, then closes every connection. A server that says nothing holds it up no longer
+    /// than a transaction.
     pub async fn close(&self) {
         self.writes.close().await;
         self.reads.close().await;
@@ -89,8 +107,7 @@ impl Db {
 
     pub fn register(&self, registry: &mut Registry) {
         self.figures.register(registry);
-        let most = self.reads.options().get_max_connections();
         let help = "Connections that reads may use at the same time";
-        registry.register("db_read_connections_max", help, ConstGauge::new(i64::from(most)));
+        registry.register("db_read_connections_max", help, ConstGauge::new(i64::from(self.reads.most())));
     }
 }

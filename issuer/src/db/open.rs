@@ -11,20 +11,18 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::MigrateError;
-use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
+use sqlx::{AnyConnection, Connection as _, Executor as _};
 use tokio::sync::watch;
 
+use super::pool::{Pool, TRUSTED};
 use super::tx::Stalls;
-use super::{Backend, Db, Error, Figures, migrations, readiness, writer};
+use super::{Backend, Db, Error, Figures, Reads, migrations, readiness, writer};
 use crate::ambient::Ids;
 use crate::config::{Database, DatabaseUrl, Settings};
 use crate::secrets::Ring;
 
 /// SQLite reads on as many connections; each costs a thread and a page cache.
 const SQLITE_READERS: u32 = 4;
-
-/// A connection that waited longer than this may have been lost meanwhile.
-const TRUSTED: Duration = Duration::from_secs(1);
 
 /// What to do about migrations that the database still needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +72,7 @@ pub async fn open(settings: &Settings, schema: Schema, ids: &Ids) -> Result<Db, 
         stalls: Stalls::default(),
         bell: bell.clone(),
         figures: Arc::clone(&figures),
+        patience: database.patience,
     };
     let (backend, address) = (backend(url), address(url, "rw"));
     let (reads, writes) = match backend {
@@ -96,7 +95,13 @@ pub async fn open(settings: &Settings, schema: Schema, ids: &Ids) -> Result<Db, 
             (pool(&address, backend, half).await, writes)
         }
     };
-    let db = Db { backend, reads: reads.map_err(fail)?, writes: writes.map_err(fail)?, bell, figures };
+    let patience = match backend {
+        // Nothing is far away.
+        Backend::Sqlite => Duration::MAX,
+        Backend::Postgres => database.patience,
+    };
+    let reads = Reads::new(reads.map_err(fail)?, patience);
+    let db = Db { backend, reads, writes: writes.map_err(fail)?, bell, figures };
     // A database that became read-only since its last migration shows only when something writes.
     readiness::write_probe(&db).await.map_err(|error| OpenError::new(url, error))?;
     Ok(db)
@@ -197,7 +202,7 @@ async fn first(url: &DatabaseUrl, mode: &str) -> Result<AnyConnection, OpenError
     connect(&address(url, mode), backend(url)).await.map_err(|error| OpenError::new(url, Error::from(error)))
 }
 
-async fn pool(address: &SecretString, backend: Backend, connections: u32) -> Result<AnyPool, sqlx::Error> {
+async fn pool(address: &SecretString, backend: Backend, connections: u32) -> Result<Pool, sqlx::Error> {
     sqlx::any::install_default_drivers();
     AnyPoolOptions::new()
         .max_connections(connections)
@@ -218,6 +223,7 @@ async fn pool(address: &SecretString, backend: Backend, connections: u32) -> Res
         .after_connect(move |connection, _| Box::pin(prepare(connection, backend)))
         .connect(address.expose_secret())
         .await
+        .map(Pool::new)
 }
 
 async fn prepare(connection: &mut AnyConnection, backend: Backend) -> Result<(), sqlx::Error> {

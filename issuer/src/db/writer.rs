@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
-use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
+use sqlx::{AnyConnection, Connection as _, Executor as _};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
+use tokio::time::timeout;
 
+use super::pool::Pool;
 use super::tx::{Stalls, Tx};
-use super::{Error, Figures};
+use super::{Error, Figures, reads};
 use crate::ambient::Ids;
 use crate::secrets::Ring;
 
@@ -107,6 +109,8 @@ pub(super) struct Desk {
     pub(super) stalls: Stalls,
     pub(super) bell: watch::Sender<()>,
     pub(super) figures: Arc<Figures>,
+    /// How long a server may take over a transaction.
+    pub(super) patience: Duration,
 }
 
 /// Starts the thread; `prepare` opens the connection in it, because a connection lives where it was opened.
@@ -186,8 +190,8 @@ async fn commit_together(connection: &mut AnyConnection, desk: &Desk, mut batch:
 }
 
 /// A transaction for each work, as many at a time as there are connections.
-pub(super) async fn many_writers(pool: AnyPool, desk: Desk, mut messages: mpsc::Receiver<Message>) {
-    let connections = pool.options().get_max_connections();
+pub(super) async fn many_writers(pool: Pool, desk: Desk, mut messages: mpsc::Receiver<Message>) {
+    let connections = pool.most();
     let (pool, desk) = (Rc::new(pool), Rc::new(desk));
     let slots = Arc::new(Semaphore::new(usize::try_from(connections).unwrap_or(1)));
     while let Some(message) = messages.recv().await {
@@ -210,15 +214,29 @@ pub(super) async fn many_writers(pool: AnyPool, desk: Desk, mut messages: mpsc::
     }
 }
 
-async fn commit_alone(pool: &AnyPool, desk: &Desk, mut work: Box<dyn Work>) {
+async fn commit_alone(pool: &Pool, desk: &Desk, mut work: Box<dyn Work>) {
     let mut tries = 0;
     let result = loop {
         tries += 1;
-        let mut connection = match pool.acquire().await {
-            Ok(connection) => connection,
+        let mut lent = match pool.lend().await {
+            Ok(lent) => lent,
             Err(error) => break Err(error.into()),
         };
-        let result = transaction(&mut connection, desk, "BEGIN", vec![&mut *work]).await;
+        let transaction = transaction(&mut lent, desk, "BEGIN", vec![&mut *work]);
+        let result = match timeout(desk.patience, transaction).await {
+            Ok(Ok(())) => {
+                lent.proved();
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                drop(lent);
+                Err(error)
+            }
+            Err(_) => {
+                lent.discard();
+                Err(reads::no_answer().into())
+            }
+        };
         match &result {
             Err(Error::Conflict(_)) if tries < TRIES => {
                 desk.figures.retried();
@@ -274,7 +292,7 @@ mod tests {
     fn desk() -> Desk {
         let (stalls, figures) = (Stalls::default(), Arc::default());
         let (ring, bell) = (Ring::of(&["one".to_owned()]), watch::Sender::default());
-        Desk { ids: Ids::system(), ring, stalls, bell, figures }
+        Desk { ids: Ids::system(), ring, stalls, bell, figures, patience: Duration::MAX }
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Key-encryption keys from files: the current one wraps what is new, the others only unwrap. A key's id is derived from
+//! Key-encryption keys from files. A key's id is derived from
 //! its secret, so that no two keys have the same, and an operator has none to give.
 
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use zeroize::Zeroizing;
 
 use super::{DataKey, Error, KEY, WrappedKey, decrypt, encrypt};
 use crate::ambient::Entropy;
-use crate::config::Secrets;
+use crate::config;
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Keyring(Arc<[WrappingKey]>);
 
-struct WrappingKey {
-    id: String,
+pub(super) struct WrappingKey {
+    pub(super) id: String,
     key: Zeroizing<[u8; KEY]>,
 }
 
@@ -25,25 +25,13 @@ struct WrappingKey {
 const PREFIX: &str = "file:";
 
 impl WrappingKey {
-    fn derive(secret: &[u8]) -> Self {
+    pub(super) fn derive(secret: &[u8]) -> Self {
         let root = Hkdf::<Sha256>::new(None, secret);
         let (mut id, mut key) = ([0; 8], Zeroizing::new([0; KEY]));
         // Fails only for outputs longer than 8160 bytes.
         let _ = root.expand(b"countersign key-encryption key id", &mut id);
         let _ = root.expand(b"countersign key-encryption key", &mut *key);
         Self { id: format!("{PREFIX}{}", HEXLOWER.encode(&id)), key }
-    }
-}
-
-impl Keyring {
-    /// Empty without secrets.
-    pub(super) fn new(secrets: Option<&Secrets>) -> Self {
-        let all = secrets.into_iter().flat_map(Secrets::iter);
-        Self(all.map(|secret| WrappingKey::derive(secret.bytes())).collect())
-    }
-
-    pub(super) fn current(&self) -> Option<&str> {
-        self.0.first().map(|key| key.id.as_str())
     }
 
     pub(super) fn wrap(
@@ -52,19 +40,29 @@ impl Keyring {
         data_key: &DataKey,
         entropy: &Entropy,
     ) -> Result<WrappedKey, Error> {
-        let WrappingKey { id, key } = self.0.first().ok_or(Error::Off)?;
-        let wrapped_key = encrypt(key, aad, &data_key[..], entropy)?;
-        Ok(WrappedKey { key_id: id.clone(), wrapped_key })
+        let wrapped_key = encrypt(&self.key, aad, &data_key[..], entropy)?;
+        Ok(WrappedKey { key_id: self.id.clone(), wrapped_key })
     }
 
-    pub(super) fn unwrap(&self, aad: &[u8], wrapped: &WrappedKey) -> Result<DataKey, Error> {
-        let named = self.0.iter().find(|key| key.id == wrapped.key_id);
-        let WrappingKey { key, .. } = named.ok_or_else(|| Error::Unavailable {
-            key_id: wrapped.key_id.clone(),
-            why: "it is neither encryption.current_file nor among encryption.previous_files",
-        })?;
-        let bytes = decrypt(key, aad, &wrapped.wrapped_key)?;
+    pub(super) fn unwrap(&self, aad: &[u8], wrapped_key: &[u8]) -> Result<DataKey, Error> {
+        let bytes = decrypt(&self.key, aad, wrapped_key)?;
         let bytes: &[u8; KEY] = bytes.as_slice().try_into().map_err(|_| Error::Forged)?;
         Ok(Zeroizing::new(*bytes))
+    }
+}
+
+impl Keyring {
+    /// The current key is the first one, if it is from a file.
+    pub(super) fn new(settings: &config::Encryption) -> Self {
+        let current = match &settings.current {
+            Some(config::WrappingKey::File(secret)) => Some(secret),
+            _ => None,
+        };
+        let all = current.into_iter().chain(&settings.previous_files);
+        Self(all.map(|secret| WrappingKey::derive(secret.bytes())).collect())
+    }
+
+    pub(super) fn named(&self, id: &str) -> Option<&WrappingKey> {
+        self.0.iter().find(|key| key.id == id)
     }
 }

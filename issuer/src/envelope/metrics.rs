@@ -5,11 +5,14 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::Error;
+use super::{Error, kms_metrics};
 
 /// Counts what is asked of the key-encryption keys; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Metrics(Family<Asked, Counter>);
+pub struct Metrics {
+    asked: Family<Asked, Counter>,
+    pub(super) kms: kms_metrics::Metrics,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Asked {
@@ -22,6 +25,8 @@ struct Asked {
 pub(super) enum Operation {
     wrap,
     unwrap,
+    /// Both at once, where the provider can.
+    rewrap,
     open,
 }
 
@@ -38,7 +43,7 @@ impl Outcome {
         match result {
             Ok(_) => Self::done,
             Err(Error::Forged) => Self::forged,
-            Err(Error::Off | Error::Unavailable { .. }) => Self::unavailable,
+            Err(Error::Off | Error::UnknownKey { .. } | Error::Unavailable { .. }) => Self::unavailable,
         }
     }
 }
@@ -46,10 +51,11 @@ impl Outcome {
 impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         let help = "Data keys that were wrapped and unwrapped, and records that did not open";
-        registry.register("encryption_operations", help, self.0.clone());
+        registry.register("encryption_operations", help, self.asked.clone());
+        self.kms.register(registry);
     }
 
     pub(super) fn count(&self, operation: Operation, outcome: Outcome) {
-        self.0.get_or_create(&Asked { operation, outcome }).inc();
+        self.asked.get_or_create(&Asked { operation, outcome }).inc();
     }
 }

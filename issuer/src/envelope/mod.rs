@@ -1,10 +1,12 @@
 //! Encryption at rest, as an envelope: every record is sealed with a data key of its own, and that key is wrapped with a
-//! key-encryption key, which a keyring of files holds. To replace the latter only the wrapped keys change, never a record.
+//! key-encryption key, from a file or in AWS KMS. To replace the latter only the wrapped keys change, never a record.
 //!
 //! Record and wrapped key say where they belong: table, column, row and user. Moved elsewhere, neither opens. Plain data
 //! keys and records live in memory that is wiped, and nothing prints them.
 
 mod keyring;
+mod kms;
+mod kms_metrics;
 mod metrics;
 
 use std::fmt;
@@ -18,7 +20,8 @@ use crate::config;
 
 pub use metrics::Metrics;
 
-use keyring::Keyring;
+use keyring::{Keyring, WrappingKey};
+use kms::Kms;
 use metrics::{Operation, Outcome};
 
 const KEY: usize = 32;
@@ -64,9 +67,11 @@ pub struct WrappedKey {
 pub enum Error {
     #[error("nothing is encrypted here: encryption.current_file is not set")]
     Off,
+    #[error("the key {key_id:?} is not among those of [encryption], current or previous")]
+    UnknownKey { key_id: String },
     /// The same call may succeed later.
     #[error("the key {key_id:?} cannot be used: {why}")]
-    Unavailable { key_id: String, why: &'static str },
+    Unavailable { key_id: String, why: String },
     #[error("a record was changed, or moved from another place")]
     Forged,
 }
@@ -74,20 +79,30 @@ pub enum Error {
 /// Seals and opens records; cheap to clone.
 #[derive(Clone)]
 pub struct Envelope {
+    /// The id of the key that wraps what is new: one of those below.
+    current: Option<String>,
     keyring: Keyring,
+    kms: Kms,
     entropy: Entropy,
     pub metrics: Metrics,
 }
 
 impl fmt::Debug for Envelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Envelope").field("current", &self.current()).finish_non_exhaustive()
+        f.debug_struct("Envelope").field("current", &self.current).finish_non_exhaustive()
     }
 }
 
 impl Envelope {
+    /// Asks nobody: a provider that is away keeps no issuer from starting.
     pub fn new(settings: &config::Encryption, entropy: Entropy) -> Self {
-        Self { keyring: Keyring::new(settings.keys.as_ref()), entropy, metrics: Metrics::default() }
+        let metrics = Metrics::default();
+        let current = settings.current.as_ref().map(|current| match current {
+            config::WrappingKey::File(secret) => WrappingKey::derive(secret.bytes()).id,
+            config::WrappingKey::Kms(key) => kms::id(key),
+        });
+        let (keyring, kms) = (Keyring::new(settings), Kms::new(settings, metrics.kms.clone()));
+        Self { current, keyring, kms, entropy, metrics }
     }
 
     /// The id of the key that wraps what is new.
@@ -95,7 +110,17 @@ impl Envelope {
     /// # Errors
     /// [`Error::Off`].
     pub fn current(&self) -> Result<&str, Error> {
-        self.keyring.current().ok_or(Error::Off)
+        self.current.as_deref().ok_or(Error::Off)
+    }
+
+    /// Whether the current key can be used: seals a record of nothing, and opens it.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn probe(&self) -> Result<(), Error> {
+        let nowhere = Place { table: "none", column: "none", row: "none", user: "none" };
+        let sealed = self.seal(nowhere, b"").await?;
+        self.open(nowhere, &sealed).await.map(drop)
     }
 
     /// Encrypts a record for one place, with a fresh key.
@@ -126,19 +151,36 @@ impl Envelope {
     /// # Errors
     /// [`Error`].
     pub async fn rewrap(&self, place: Place<'_>, wrapped: &WrappedKey) -> Result<WrappedKey, Error> {
+        let keys = (self.kms.named(&wrapped.key_id), self.kms.named(self.current()?));
+        if let (Some(old), Some(new)) = keys
+            && old.is_near(new)
+        {
+            let renewed = self.kms.rewrap(old, new, place, &wrapped.wrapped_key).await;
+            self.metrics.count(Operation::rewrap, Outcome::of(&renewed));
+            return renewed;
+        }
         let data_key = self.unwrap(place, wrapped).await?;
         self.wrap(place, &data_key).await
     }
 
-    /// Asynchronous, although a keyring answers at once, so that who asks does not count on that.
     async fn wrap(&self, place: Place<'_>, data_key: &DataKey) -> Result<WrappedKey, Error> {
-        let wrapped = self.keyring.wrap(&place.associated("data key"), data_key, &self.entropy);
+        let id = self.current()?;
+        let wrapped = match (self.keyring.named(id), self.kms.named(id)) {
+            (Some(key), _) => key.wrap(&place.associated("data key"), data_key, &self.entropy),
+            (None, Some(key)) => self.kms.wrap(key, place, data_key).await,
+            (None, None) => Err(Error::Off),
+        };
         self.metrics.count(Operation::wrap, Outcome::of(&wrapped));
         wrapped
     }
 
     async fn unwrap(&self, place: Place<'_>, wrapped: &WrappedKey) -> Result<DataKey, Error> {
-        let data_key = self.keyring.unwrap(&place.associated("data key"), wrapped);
+        let WrappedKey { key_id, wrapped_key } = wrapped;
+        let data_key = match (self.keyring.named(key_id), self.kms.named(key_id)) {
+            (Some(key), _) => key.unwrap(&place.associated("data key"), wrapped_key),
+            (None, Some(key)) => self.kms.unwrap(key, place, wrapped_key).await,
+            (None, None) => Err(Error::UnknownKey { key_id: key_id.clone() }),
+        };
         self.metrics.count(Operation::unwrap, Outcome::of(&data_key));
         data_key
     }
@@ -162,15 +204,14 @@ fn decrypt(key: &[u8; KEY], aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Encryption, Secret, Secrets};
+    use crate::config::{Encryption, Secret};
 
     const PLACE: Place<'_> =
         Place { table: "trading_accounts", column: "credentials", row: "1", user: "ada" };
 
     fn envelope(secrets: &[&str]) -> Envelope {
         let mut secrets = secrets.iter().map(|secret| Secret::new(secret.as_bytes()));
-        let keys = secrets.next().map(|current| Secrets { current, previous: secrets.collect() });
-        Envelope::new(&Encryption { keys }, Entropy::seeded(1))
+        Envelope::new(&Encryption::with_files(secrets.next(), secrets.collect()), Entropy::seeded(1))
     }
 
     async fn sealed(envelope: &Envelope) -> Sealed {
@@ -229,7 +270,7 @@ mod tests {
         let record = sealed(&old).await;
         assert_eq!(both.open(PLACE, &record).await.unwrap().as_slice(), b"secret");
         let unknown = new.open(PLACE, &record).await.unwrap_err();
-        assert!(matches!(unknown, Error::Unavailable { .. }), "{unknown}");
+        assert!(matches!(unknown, Error::UnknownKey { .. }), "{unknown}");
         let rewrapped = Sealed {
             ciphertext: record.ciphertext.clone(),
             data_key: both.rewrap(PLACE, &record.data_key).await.unwrap(),
@@ -257,6 +298,9 @@ mod tests {
     #[test]
     fn debug_shows_no_key() {
         let shown = format!("{:?}", envelope(&["hunter2-hunter2"]));
-        assert!(shown.starts_with("Envelope { current: Ok(\"file:") && !shown.contains("hunter2"), "{shown}");
+        assert!(
+            shown.starts_with("Envelope { current: Some(\"file:") && !shown.contains("hunter2"),
+            "{shown}"
+        );
     }
 }

@@ -41,7 +41,7 @@ struct PageBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Revocation)]
 struct EntryBody {
-    /// What refused tokens have as `session_id`: a session, or an API key.
+    /// What refused tokens have as `session_id`, a session or an API key, or as `credential_id`, the secret of a service.
     session_id: String,
     /// Unix seconds, as in tokens: when the last of these tokens has expired, clock skew included. The entry can be forgotten
     /// then.
@@ -67,7 +67,7 @@ impl From<Refusal> for Problem {
     }
 }
 
-/// Sessions and API keys whose tokens are to be refused before they expire.
+/// Sessions, API keys and secrets of services whose tokens are to be refused before they expire.
 ///
 /// Numbered: a reader asks for what came after `sequence` in the last answer. With another `epoch` than ours, or a number that
 /// we have not come to, everything that is alive comes, and `reset` is true. With `wait`, an answer that would be empty waits

@@ -1,6 +1,6 @@
-//! What verifiers must refuse before it expires: sessions that ended early, and API keys. Entries are numbered in the order
-//! in which they are committed, so that a reader who knows the last number misses none. The numbers belong to an epoch; in
-//! another one they mean nothing, and a reader begins anew with all that is alive.
+//! What verifiers must refuse before it expires: sessions that ended early, API keys, and secrets of services. Entries are
+//! numbered in the order in which they are committed, so that a reader who knows the last number misses none. The numbers
+//! belong to an epoch; in another one they mean nothing, and a reader begins anew with all that is alive.
 
 pub mod http;
 mod metrics;

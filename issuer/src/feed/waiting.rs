@@ -14,7 +14,7 @@ use crate::ambient::Clock;
 use crate::db::{Db, Error};
 
 /// How often what others have written is looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// However many commits there are, those who wait are not woken more often.
 const WAKE_EVERY: Duration = Duration::from_millis(20);

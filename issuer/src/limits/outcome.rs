@@ -4,6 +4,7 @@ use super::{Counted, Counter, Limits, Tally, store};
 use crate::accounts::{User, UserId};
 use crate::audit::{self, Event, Kind, Origin};
 use crate::db::{Error, Tx};
+use crate::services::ServiceName;
 
 /// Counts a failed attempt and writes down what happened: `kind`, or that it was not looked at. Answers for how many
 /// seconds the account is locked, if it was so before.
@@ -19,6 +20,10 @@ pub async fn failed(
 ) -> Result<Option<i64>, Error> {
     // Always in this order, so that no two attempts wait for each other.
     let account = store::count(tx, &counted.account).await?;
+    if let (Tally::Locked(_), Some(device)) = (account, &counted.device) {
+        // No answer shows what this comes to; a right password from there does not pass the lock any more.
+        store::count(tx, device).await?;
+    }
     let network = match &counted.network {
         Some(network) => Some(store::count(tx, network).await?),
         None => None,
@@ -44,14 +49,37 @@ pub async fn failed(
     })
 }
 
+/// Counts a secret that was none of the service's under whose name it came, and writes that down. Answers for how many
+/// seconds none but the right one is looked at; then nothing is written.
+///
+/// # Errors
+/// Those of the database.
+pub async fn failed_as_a_service(
+    tx: &mut Tx<'_>,
+    counted: &Counted,
+    name: Option<&ServiceName>,
+    origin: &Origin,
+) -> Result<Option<i64>, Error> {
+    let mut locked = None;
+    for counter in counted.counters() {
+        if let Tally::Locked(wait) = store::count(tx, counter).await? {
+            locked = locked.max(Some(wait));
+        }
+    }
+    if locked.is_none() {
+        audit::store::record_of_service(tx, Kind::ServiceTokenRefused, name, None, origin).await?;
+    }
+    Ok(locked)
+}
+
 impl Limits {
     /// Forgets what failed for an account; false if it was not locked. For whoever may decide that.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn unlock(&self, tx: &mut Tx<'_>, user: &User, origin: &Origin) -> Result<bool, Error> {
-        let counters = [self.of_password(&user.email), self.of_code(&user.id)];
-        forgive(tx, &counters, &user.id, origin).await
+        let counters = self.of_passwords(user).chain([self.of_code(&user.id)]);
+        forgive(tx, counters, &user.id, origin).await
     }
 
     /// Forgets what failed for an account, because its owner has come in.
@@ -59,10 +87,9 @@ impl Limits {
     /// # Errors
     /// Those of the database.
     pub async fn succeeded(&self, tx: &mut Tx<'_>, user: &User, origin: &Origin) -> Result<(), Error> {
-        let password = self.of_password(&user.email);
         let code = user.mfa_enabled.then(|| self.of_code(&user.id));
-        let counters: Vec<Counter> = std::iter::once(password).chain(code).collect();
-        forgive(tx, &counters, &user.id, &origin.by_issuer()).await.map(drop)
+        let counters = self.of_passwords(user).chain(code);
+        forgive(tx, counters, &user.id, &origin.by_issuer()).await.map(drop)
     }
 
     /// Forgets which passwords failed for an account, because it has another one now. Codes stay counted: who reads
@@ -76,20 +103,19 @@ impl Limits {
         user: &User,
         origin: &Origin,
     ) -> Result<(), Error> {
-        let counters = [self.of_password(&user.email)];
-        forgive(tx, &counters, &user.id, &origin.by_issuer()).await.map(drop)
+        forgive(tx, self.of_passwords(user), &user.id, &origin.by_issuer()).await.map(drop)
     }
 }
 
 async fn forgive(
     tx: &mut Tx<'_>,
-    counters: &[Counter],
+    counters: impl Iterator<Item = Counter>,
     owner: &UserId,
     origin: &Origin,
 ) -> Result<bool, Error> {
     let mut locked = false;
     for counter in counters {
-        locked |= store::forgive(tx, counter).await?;
+        locked |= store::forgive(tx, &counter).await?;
     }
     if locked {
         let event = Event { kind: Kind::AccountUnlocked, subject: Some(owner), session_id: None, origin };

@@ -1,6 +1,6 @@
 //! The limits' SQL.
 
-use super::{Counter, Tally};
+use super::{Counter, Standing, Tally};
 use crate::ambient::UnixTime;
 use crate::db::{Error, Source, Tx};
 
@@ -13,12 +13,31 @@ pub async fn locked_for<'e>(
     counter: &Counter,
     now: UnixTime,
 ) -> Result<Option<i64>, Error> {
+    Ok(match standing(source, counter, now).await? {
+        Standing::Locked(wait) => Some(wait),
+        Standing::Clear | Standing::Counted => None,
+    })
+}
+
+/// What stands under this counter.
+///
+/// # Errors
+/// Those of the database.
+pub async fn standing<'e>(
+    source: impl Source<'e>,
+    counter: &Counter,
+    now: UnixTime,
+) -> Result<Standing, Error> {
     let until = "SELECT locked_until FROM failures WHERE counter = $1";
     let until: Option<UnixTime> =
         sqlx::query_scalar(until).bind(counter.id.clone()).fetch_optional(source).await?;
     // One that is longer than any was written before the clock was set back.
     let lock = 1..=counter.rules.longest_delay;
-    Ok(until.map(|until| until.since(now)).filter(|wait| lock.contains(wait)))
+    Ok(match until.map(|until| until.since(now)) {
+        None => Standing::Clear,
+        Some(wait) if lock.contains(&wait) => Standing::Locked(wait),
+        Some(_) => Standing::Counted,
+    })
 }
 
 /// Counts one more. Of those that come at the same time each has a number of its own, and none is counted while nothing

@@ -4,7 +4,7 @@
 use http::HeaderMap;
 
 use super::{Granted, Logins};
-use crate::accounts::{self, Email, Username};
+use crate::accounts::{self, Credential, Email, User, Username};
 use crate::db::Error;
 use crate::passwords::Password;
 use crate::tokens::Signer;
@@ -29,8 +29,10 @@ impl Logins {
         client: &Client,
         headers: &HeaderMap,
     ) -> Result<Entered<'_>, Problem> {
-        let email = self.address(login).await?;
-        let proved = self.prove(&email, password, client).await?;
+        let counted = self.limits.password(login, client);
+        self.admit(&counted).await?;
+        let account = self.find(login).await?;
+        let proved = self.prove_for(account, password, counted, client).await?;
         let signer = self.grants.signer()?;
         if proved.user.mfa_enabled {
             self.code_required(proved).await;
@@ -40,13 +42,12 @@ impl Logins {
         Ok(Entered { signer, granted })
     }
 
-    /// The address of the account that came with this user name, so that its failures are counted once; otherwise what was
-    /// given. No user name is an address.
-    async fn address(&self, login: &str) -> Result<String, Error> {
-        let named = match (Email::parse(login), Username::parse(login)) {
-            (Err(_), Ok(username)) => accounts::store::find_by_username(self.db.reads(), &username).await?,
-            _ => None,
-        };
-        Ok(named.map_or_else(|| login.to_owned(), |(user, _)| user.email))
+    /// The account with this address, or the one that came with this user name. No user name is an address.
+    async fn find(&self, login: &str) -> Result<Option<(User, Credential)>, Error> {
+        match (Email::parse(login), Username::parse(login)) {
+            (Ok(email), _) => accounts::store::find_for_login(self.db.reads(), &email).await,
+            (Err(_), Ok(username)) => accounts::store::find_by_username(self.db.reads(), &username).await,
+            (Err(_), Err(_)) => Ok(None),
+        }
     }
 }

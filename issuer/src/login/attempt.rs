@@ -1,7 +1,7 @@
-//! One attempt: the password is checked against the account as it is read now. What begins with it is decided later,
+//! One attempt: the password is checked against the account as it was read just now. What begins with it is decided later,
 //! in a transaction that makes sure that the account is still the same.
 
-use crate::accounts::{self, Credential, Email, User, UserId};
+use crate::accounts::{self, Credential, User, UserId};
 use crate::ambient::Entropy;
 use crate::db::Db;
 use crate::passwords::{Hasher, Password, StoredHash};
@@ -24,22 +24,17 @@ pub enum Attempt {
     Wrong(Option<User>),
 }
 
-/// Checks a password; with `verified_only`, an account is closed until its address is verified. No database connection
-/// is held while it is hashed.
+/// Checks a password against an account, if there is one; with `verified_only`, it is closed until its address is
+/// verified. No database connection is held while it is hashed.
 ///
 /// # Errors
-/// 503 if too many passwords are being hashed; those of the database.
+/// 503 if too many passwords are being hashed.
 pub async fn attempt(
-    db: &Db,
     hasher: &Hasher,
-    email: &str,
+    account: Option<(User, Credential)>,
     password: Password,
     verified_only: bool,
 ) -> Result<Attempt, Problem> {
-    let account = match Email::parse(email) {
-        Ok(email) => accounts::store::find_for_login(db.reads(), &email).await?,
-        Err(_) => None,
-    };
     let stored = account.as_ref().map(|(user, credential)| StoredHash {
         user_id: user.id.to_string(),
         phc: credential.password_hash.clone(),

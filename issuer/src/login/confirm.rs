@@ -3,8 +3,10 @@
 use countersign_claims::Reject;
 
 use super::Logins;
+use super::lock::lets_through;
 use crate::accounts::{self, Credential, User};
 use crate::audit::{Actor, Kind, Origin};
+use crate::db::Tx;
 use crate::limits;
 use crate::passwords::{Password, StoredHash};
 use crate::web::{Client, Problem, Reason};
@@ -14,8 +16,8 @@ impl Logins {
     /// What the password was checked against; `None` if it is wrong, which is counted and written down.
     ///
     /// # Errors
-    /// 429 after too many failures, 401 if the account is gone, 503 if too many passwords are being hashed; those of the
-    /// database.
+    /// 429 after too many failures, unless this is a device of the owner's; 401 if the account is gone; 503 if too many
+    /// passwords are being hashed; those of the database.
     pub async fn confirm(
         &self,
         user: &User,
@@ -24,10 +26,16 @@ impl Logins {
         actor: Actor,
     ) -> Result<Option<Credential>, Problem> {
         let limited = |seconds| Problem::new(Reason::RateLimited).retry_after(seconds);
-        let counted = self.limits.password(&user.email, client.ip);
+        let counted = self.limits.password(&user.email, client);
         let now = self.grants.ids.clock.now();
         if let Some(wait) = limits::store::locked_for(self.db.reads(), &counted.account, now).await? {
-            return Err(limited(wait));
+            let (owner, counted, client) = (user.id.clone(), counted.clone(), client.clone());
+            let passes = async move |tx: &mut Tx<'_>| {
+                lets_through(tx.connection(), &owner, &counted, &client, now).await
+            };
+            if !self.db.write(passes).await? {
+                return Err(limited(wait));
+            }
         }
         let found = accounts::store::find_with_credential(self.db.reads(), &user.id).await?;
         let (_, credential) = found.ok_or_else(|| Problem::from(Reject::Revoked))?;

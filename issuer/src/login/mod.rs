@@ -6,6 +6,7 @@ mod attempt;
 mod code;
 mod confirm;
 pub mod http;
+mod lock;
 mod metrics;
 mod password;
 pub mod store;

@@ -1,16 +1,17 @@
 //! The first step of a login: the password, within the limits of failing. What begins with it is decided in a
-//! transaction that finds the account as it was, and not locked.
+//! transaction that finds the account as it was, and not locked to whoever asks.
 
 use http::HeaderMap;
 
 use super::attempt::{Outdated, rehash};
+use super::lock::lets_through;
 use super::metrics::Word;
 use super::waiting::{SessionToken, Waiting};
 use super::{Attempt, Granted, Logins, Outcome, Wishes, attempt, store};
-use crate::accounts::{self, User, UserId};
+use crate::accounts::{self, Credential, Email, User, UserId};
 use crate::audit::{self, Event, Kind, Origin};
 use crate::db::Error;
-use crate::limits::{self, Counted};
+use crate::limits::{self, Counted, Standing};
 use crate::passwords::Password;
 use crate::sessions::Session;
 use crate::web::{Client, Problem, Reason};
@@ -50,10 +51,28 @@ impl Logins {
     /// # Errors
     /// The refusal: 401, 403, 429, or 503 if too many passwords are being hashed.
     pub async fn prove(&self, email: &str, password: Password, client: &Client) -> Result<Proved, Problem> {
-        let counted = self.limits.password(email, client.ip);
+        let counted = self.limits.password(email, client);
         self.admit(&counted).await?;
+        let account = match Email::parse(email) {
+            Ok(email) => accounts::store::find_for_login(self.db.reads(), &email).await?,
+            Err(_) => None,
+        };
+        self.prove_for(account, password, counted, client).await
+    }
+
+    /// Checks a password against the account that was found for what is `counted`, if there is one.
+    ///
+    /// # Errors
+    /// As [`Logins::prove`].
+    pub(super) async fn prove_for(
+        &self,
+        account: Option<(User, Credential)>,
+        password: Password,
+        counted: Counted,
+        client: &Client,
+    ) -> Result<Proved, Problem> {
         let verified_only = self.grants.rules.verified_only;
-        match attempt(&self.db, &self.hasher, email, password.clone(), verified_only).await? {
+        match attempt(&self.hasher, account, password.clone(), verified_only).await? {
             Attempt::Proved { user, credential, outdated } => {
                 let (epoch, hash) = (credential.epoch, credential.password_hash);
                 let outdated = outdated.then_some(Outdated { hash, password });
@@ -84,7 +103,8 @@ impl Logins {
     /// What a right password leads to: a session, or a wait for the code.
     ///
     /// # Errors
-    /// The refusal: 401 if the account has changed since, 429 if it is locked and has no second factor.
+    /// The refusal: 401 if the account has changed since, 429 if it is locked, has no second factor, and this is no device of
+    /// its owner's.
     pub async fn enter(
         &self,
         proved: Proved,
@@ -114,10 +134,14 @@ impl Logins {
         let opening = self.grants.opening(user.id.clone(), client, headers, persistent);
         let opening = opening.telling(self.grants.outbox.new_device(&user.email));
         let stranger = Origin::request(audit::Actor::Stranger, client);
-        let (limits, owner, account) = (self.limits.clone(), user.clone(), counted.clone());
+        let (limits, owner) = (self.limits.clone(), user.clone());
+        let (account, from) = (counted.clone(), client.clone());
         let begun = self.db.write(async move |tx| {
             let now = tx.now();
-            if limits::store::locked_for(tx.connection(), &account.account, now).await?.is_some() {
+            let failures = limits::store::standing(tx.connection(), &account.account, now).await?;
+            if matches!(failures, Standing::Locked(_))
+                && !lets_through(tx.connection(), &owner.id, &account, &from, now).await?
+            {
                 // As if the password had been wrong: whoever guesses must not learn more while it is locked.
                 let failed =
                     limits::failed(tx, &account, Kind::LoginFailed, Some(&owner.id), &stranger).await?;
@@ -127,7 +151,10 @@ impl Logins {
                 return Ok(Begun::Void);
             }
             let session = opening.begin(tx, Kind::Login).await?;
-            limits.succeeded(tx, &owner, opening.origin()).await?;
+            // What was typed may not be all that failed: an imported user has another name, too.
+            if failures != Standing::Clear || owner.username.is_some() {
+                limits.succeeded(tx, &owner, opening.origin()).await?;
+            }
             Ok(Begun::Session(session))
         });
         match begun.await? {

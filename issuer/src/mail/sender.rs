@@ -94,7 +94,7 @@ impl Sender {
                         tracing::warn!(event = "mail_stalled", error = %error, "the outbox cannot be read");
                     }
                     if !stop.pause(PAUSE).await {
-                        return;
+                        return self.lease.release(&self.db).await;
                     }
                 }
             }

@@ -66,7 +66,7 @@ impl Mfa {
     }
 }
 
-/// Takes the second factor of someone who has lost it away, and ends all sessions; false if none was in force. For
+/// Takes the second factor away from someone who has lost it, and ends all sessions; false if none was in force. For
 /// whoever may decide that.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! OAuth's routes.
 
+mod client_credentials;
 mod token;
 mod tokens;
 
@@ -17,6 +18,7 @@ use crate::sessions::Callers;
 use crate::web::{Problem, Reason, TrustedProxies};
 
 pub(super) const TOKEN_PATH: &str = "/token";
+pub(super) const SERVICE_TOKEN_PATH: &str = "/v1/auth/token";
 pub(super) const INTROSPECT_PATH: &str = "/v1/auth/introspect";
 pub(super) const REVOKE_PATH: &str = "/v1/auth/revoke";
 
@@ -28,6 +30,7 @@ where
     TrustedProxies: FromRef<S>,
 {
     OpenApiRouter::new()
+        .routes(routes!(client_credentials::service_token))
         .routes(routes!(tokens::introspect))
         .routes(routes!(tokens::revoke))
         .routes(routes!(metadata))

@@ -24,7 +24,7 @@ pub struct Introspection {
     /// The e-mail address.
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<String>,
-    /// The user id.
+    /// The user id, or `service:` and the name of a service.
     #[serde(skip_serializing_if = "Option::is_none")]
     sub: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,7 +84,11 @@ impl Introspection {
 
 /// Whether this caller may know about the tokens of `owner`.
 pub(super) fn may_know(caller: &Caller, owner: &User) -> bool {
+    caller.user.id == owner.id || administers(caller)
+}
+
+/// Whether this caller may know about the tokens of everyone.
+pub(super) fn administers(caller: &Caller) -> bool {
     // A key of an administrator's may have been made for something else.
-    let administers = caller.user.is_admin() && matches!(caller.subject(), Subject::User(_));
-    caller.user.id == owner.id || administers
+    caller.user.is_admin() && matches!(caller.subject(), Subject::User(_))
 }

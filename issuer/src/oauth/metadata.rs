@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::http::{INTROSPECT_PATH, REVOKE_PATH, TOKEN_PATH};
+use super::http::{INTROSPECT_PATH, REVOKE_PATH, SERVICE_TOKEN_PATH, TOKEN_PATH};
 use crate::config::Settings;
 use crate::tokens::{JWKS_PATH, cache_control};
 
@@ -26,13 +26,11 @@ pub(super) struct MetadataBody {
     /// What tokens say in `iss`, URL or not.
     issuer: String,
     jwks_uri: String,
-    /// Only where it is switched on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token_endpoint: Option<String>,
-    /// Clients have no credentials of their own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<String>>)]
-    token_endpoint_auth_methods_supported: Option<[&'static str; 1]>,
+    /// For services only, unless the one for passwords is switched on, which takes services as well.
+    token_endpoint: String,
+    /// `none` for people; a service has credentials of its own.
+    #[schema(value_type = Vec<String>)]
+    token_endpoint_auth_methods_supported: &'static [&'static str],
     /// Of the token endpoint.
     #[schema(value_type = Vec<String>)]
     grant_types_supported: &'static [&'static str],
@@ -57,15 +55,22 @@ impl Metadata {
         let body = MetadataBody {
             issuer: settings.tokens.issuer.clone(),
             jwks_uri: url(JWKS_PATH),
-            token_endpoint: token.then(|| url(TOKEN_PATH)),
-            token_endpoint_auth_methods_supported: token.then_some(["none"]),
-            // Said even if there is none: left out, it would mean grants that we do not have (RFC 8414 §2).
-            grant_types_supported: if token { &["password", "refresh_token"] } else { &[] },
+            token_endpoint: url(if token { TOKEN_PATH } else { SERVICE_TOKEN_PATH }),
+            token_endpoint_auth_methods_supported: if token {
+                &["none", "client_secret_basic", "client_secret_post"]
+            } else {
+                &["client_secret_basic", "client_secret_post"]
+            },
+            grant_types_supported: if token {
+                &["password", "refresh_token", "client_credentials"]
+            } else {
+                &["client_credentials"]
+            },
             introspection_endpoint: url(INTROSPECT_PATH),
             introspection_endpoint_auth_methods_supported: ["Bearer"],
             revocation_endpoint: url(REVOKE_PATH),
             revocation_endpoint_auth_methods_supported: ["none"],
-            scopes_supported: settings.roles.all_permissions().into_iter().map(str::to_owned).collect(),
+            scopes_supported: settings.service_permissions().into_iter().map(str::to_owned).collect(),
             // It is required and may not be empty (RFC 8414 §2 and §3.2).
             response_types_supported: ["none"],
         };

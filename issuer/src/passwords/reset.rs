@@ -25,9 +25,11 @@ impl Resets {
     /// Has a link sent that lets one choose a new password, if there is an account. A stranger does not learn whether.
     ///
     /// # Errors
-    /// 422 for what is no address, 429 for too many messages to one, 501 if no mail is sent; those of the database.
+    /// 422 for what is no address, 429 for too many messages to one or from one network, 501 if no mail is sent; those of the
+    /// database.
     pub async fn forgot(&self, email: &str, client: &Client) -> Result<(), Problem> {
         let email = Email::parse(email).map_err(|error| Problem::invalid_field("email", error))?;
+        self.verification.admit(client).await?;
         let (purpose, kind) = (Purpose::ResetPassword, mail::Kind::ResetPassword);
         let challenge = self.verification.challenge(purpose, kind, &email)?;
         let origin = Origin::request(Actor::Stranger, client);

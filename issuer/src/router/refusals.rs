@@ -14,20 +14,29 @@ const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
 const HTML: &str = "text/html";
 
+/// Who makes the calls of a document.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// With access tokens.
+    People,
+    /// With service tokens: which of them each call takes, it tells itself.
+    Services,
+}
+
 /// Adds to every call of the document the refusals that its shape makes possible, and what each of them looks like.
-pub(super) fn complete(document: &mut OpenApi) {
+pub(super) fn complete(document: &mut OpenApi, by: By) {
     let schemas = &mut document.components.get_or_insert_default().schemas;
     let mut of_a_problem = vec![(ProblemBody::name().into_owned(), ProblemBody::schema())];
     ProblemBody::schemas(&mut of_a_problem);
     schemas.extend(of_a_problem);
     for path in document.paths.paths.values_mut() {
         let calls = [&mut path.get, &mut path.post, &mut path.put, &mut path.patch, &mut path.delete];
-        calls.into_iter().flatten().for_each(complete_call);
+        calls.into_iter().flatten().for_each(|call| complete_call(call, by));
     }
 }
 
-fn complete_call(call: &mut Operation) {
-    let shape = Shape::of(call);
+fn complete_call(call: &mut Operation, by: By) {
+    let shape = Shape::of(call, by);
     let responses = &mut call.responses.responses;
     for (status, reasons) in shape.refusals() {
         let response = responses.entry(status.to_owned());
@@ -84,7 +93,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(call: &Operation) -> Self {
+    fn of(call: &Operation, by: By) -> Self {
         let reads = |kind| match &call.request_body {
             Some(RefOr::T(body)) => body.content.contains_key(kind),
             _ => false,
@@ -98,7 +107,7 @@ impl Shape {
             reads_json: reads(JSON),
             reads_a_form: reads(FORM),
             reads_the_query: call.parameters.iter().flatten().any(in_query),
-            wants_a_token: call.security.is_some(),
+            wants_a_token: by == By::People && call.security.is_some(),
             is_a_page,
         }
     }

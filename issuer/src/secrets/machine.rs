@@ -33,7 +33,7 @@ pub enum Malformed {
     Characters,
     #[error("begins as ours do, and its checksum is wrong: it was cut off or mistyped")]
     Checksum,
-    #[error("is too short: 32 random bytes are needed, such as `openssl rand -hex 32` writes")]
+    #[error("is too short: 32 random bytes are needed, such as `head -c 32 /dev/urandom | base64` writes")]
     Weak,
 }
 
@@ -76,7 +76,9 @@ impl MachineSecret {
     /// # Errors
     /// [`Malformed`].
     pub fn given(prefix: &'static str, text: &str) -> Result<Self, Malformed> {
-        let secret = Self::read(prefix, text.as_bytes())?;
+        let short = text.len() < SHORTEST;
+        let secret = Self::read(prefix, text.as_bytes())
+            .map_err(|malformed| if short { Malformed::Weak } else { malformed })?;
         // 32 bytes have 64 hexadecimal digits, and 43 characters of base64.
         let needed = if text.bytes().all(|b| b.is_ascii_hexdigit()) { 64 } else { 43 };
         if text.len() < needed { Err(Malformed::Weak) } else { Ok(secret) }
@@ -151,7 +153,7 @@ mod tests {
         for good in [&"0".repeat(64), &"Zm9v".repeat(11), drawn().expose()] {
             assert!(MachineSecret::given(PREFIX, good).is_ok(), "{good}");
         }
-        for weak in ["a password of someone's".replace(' ', "-"), "0".repeat(63), "Zm9v".repeat(10)] {
+        for weak in ["short".into(), "a-password-of-someone's".into(), "0".repeat(63), "Zm9v".repeat(10)] {
             assert_eq!(MachineSecret::given(PREFIX, &weak).unwrap_err(), Malformed::Weak);
         }
     }

@@ -1,7 +1,11 @@
-//! Services of ours that call the internal listener: what they are called, what each may ask for, and the secret that it
-//! shows. A service token opens `/v1/internal` and nothing else, and nothing else opens that.
+//! Services of ours: what they are called, what each may do, and the secrets that they show. A secret opens `/v1/internal`,
+//! as far as its scopes go, and nothing else opens that. For calls through the edge it is exchanged for short-lived tokens,
+//! which are a service's and never a person's. The rules; no I/O.
 
 mod caller;
+mod issuing;
+mod metrics;
+mod scopes;
 pub mod standing;
 pub mod store;
 
@@ -10,6 +14,9 @@ use std::fmt;
 use crate::ambient::UnixTime;
 
 pub use caller::{Service, Services, misplaced};
+pub use issuing::{Asked, Issuing, Refusal};
+pub use metrics::Metrics;
+pub use scopes::{Scope, Scopes, UnknownScope};
 
 /// What our secrets begin with.
 pub const PREFIX: &str = "cs_service_";
@@ -27,66 +34,38 @@ pub struct ServiceName(String);
 pub struct InvalidServiceName;
 
 impl ServiceName {
+    /// In bytes.
+    const LONGEST: usize = 48;
+
     /// # Errors
     /// [`InvalidServiceName`].
     pub fn parse(text: &str) -> Result<Self, InvalidServiceName> {
-        let fits = (1..=48).contains(&text.len())
+        let fits = (1..=Self::LONGEST).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-.".contains(&b));
         if fits { Ok(Self(text.to_owned())) } else { Err(InvalidServiceName) }
+    }
+
+    /// One that is as long as a name may be.
+    pub fn longest() -> Self {
+        Self("x".repeat(Self::LONGEST))
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// As the audit names it; no account has such an id.
+    /// As the audit and tokens name it; no account has such an id.
     pub fn as_subject(&self) -> String {
         format!("{AUDITED}{}", self.0)
     }
 }
 
-/// What the audit puts ahead of the names of services.
-pub const AUDITED: &str = "service:";
+/// What the audit and tokens put ahead of the names of services.
+pub const AUDITED: &str = countersign_claims::SERVICE;
 
 impl fmt::Display for ServiceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// What a service may ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
-    RevocationsRead,
-    ApiKeysExchange,
-    TradingAccountsRead,
-    CredentialsRead,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no scope {scope:?}; there are {}", Scope::ALL.map(Scope::as_str).join(", "))]
-pub struct UnknownScope {
-    scope: String,
-}
-
-impl Scope {
-    pub const ALL: [Self; 4] =
-        [Self::RevocationsRead, Self::ApiKeysExchange, Self::TradingAccountsRead, Self::CredentialsRead];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::RevocationsRead => "revocations:read",
-            Self::ApiKeysExchange => "api-keys:exchange",
-            Self::TradingAccountsRead => "trading-accounts:read",
-            Self::CredentialsRead => "credentials:read",
-        }
-    }
-
-    /// # Errors
-    /// [`UnknownScope`].
-    pub fn parse(text: &str) -> Result<Self, UnknownScope> {
-        let known = Self::ALL.into_iter().find(|scope| scope.as_str() == text);
-        known.ok_or_else(|| UnknownScope { scope: text.to_owned() })
     }
 }
 
@@ -95,8 +74,7 @@ impl Scope {
 pub struct ServiceToken {
     pub id: String,
     pub name: ServiceName,
-    /// As they are stored; another version of this program may know more of them.
-    pub scopes: Vec<String>,
+    pub scopes: Scopes,
     pub created_at: UnixTime,
     /// To within [`USE_NOTED_EVERY`].
     pub last_used_at: Option<UnixTime>,
@@ -107,7 +85,7 @@ pub const USE_NOTED_EVERY: i64 = 600;
 
 impl ServiceToken {
     pub fn may(&self, scope: Scope) -> bool {
-        self.scopes.iter().any(|own| own == scope.as_str())
+        self.scopes.hold(scope)
     }
 
     /// Whether it is to be noted that it was used now.
@@ -133,25 +111,12 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_has_one_name() {
-        for scope in Scope::ALL {
-            assert_eq!(Scope::parse(scope.as_str()), Ok(scope));
-        }
-        let unknown = Scope::parse("revocations:*").unwrap_err().to_string();
-        assert_eq!(
-            unknown,
-            "there is no scope \"revocations:*\"; there are revocations:read, api-keys:exchange, \
-             trading-accounts:read, credentials:read"
-        );
-    }
-
-    #[test]
     fn a_use_is_noted_now_and_then() {
         let at = UnixTime::from_seconds;
         let token = |last_used_at| ServiceToken {
             id: String::new(),
             name: ServiceName::parse("edge").unwrap(),
-            scopes: vec!["revocations:read".into(), "of a later version".into()],
+            scopes: Scopes::stored("revocations:read of-a-later-version"),
             created_at: at(0),
             last_used_at,
         };

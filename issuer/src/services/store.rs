@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{Scope, ServiceName, ServiceToken, USE_NOTED_EVERY};
+use super::{Scopes, ServiceName, ServiceToken, USE_NOTED_EVERY};
 use crate::ambient::UnixTime;
 use crate::db::{Error, Source, Tx};
 
@@ -18,8 +18,7 @@ struct Row {
 impl From<Row> for ServiceToken {
     fn from(row: Row) -> Self {
         let Row { id, name, scopes, created_at, last_used_at } = row;
-        let scopes = scopes.split_whitespace().map(str::to_owned).collect();
-        Self { id, name, scopes, created_at, last_used_at }
+        Self { id, name, scopes: Scopes::stored(&scopes), created_at, last_used_at }
     }
 }
 
@@ -44,6 +43,14 @@ pub async fn list<'e>(source: impl Source<'e>) -> Result<Vec<ServiceToken>, Erro
     Ok(rows.into_iter().map(ServiceToken::from).collect())
 }
 
+/// The hashes of all secrets.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn hashes<'e>(source: impl Source<'e>) -> Result<Vec<String>, Error> {
+    Ok(sqlx::query_scalar("SELECT secret_hash FROM service_tokens").fetch_all(source).await?)
+}
+
 /// How many a service has.
 ///
 /// # Errors
@@ -60,18 +67,17 @@ pub(super) async fn count(tx: &mut Tx<'_>, name: &ServiceName) -> Result<i64, Er
 pub(super) async fn create(
     tx: &mut Tx<'_>,
     name: &ServiceName,
-    scopes: &[Scope],
+    scopes: &Scopes,
     secret_hash: &str,
 ) -> Result<Option<String>, Error> {
     let (id, now) = (tx.new_id().to_string(), tx.now());
-    let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
     let done = sqlx::query(
         "INSERT INTO service_tokens (id, name, scopes, secret_hash, created_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (secret_hash) DO NOTHING",
     )
     .bind(id.clone())
     .bind(name.clone())
-    .bind(scopes.join(" "))
+    .bind(scopes.to_string())
     .bind(secret_hash.to_owned())
     .bind(now)
     .execute(tx.connection())
@@ -79,7 +85,7 @@ pub(super) async fn create(
     Ok((done.rows_affected() == 1).then_some(id))
 }
 
-/// Removes those of a service, or the one of them with this id; answers which.
+/// Removes those of a service, or the one of them with this id; answers which, and when each was used last.
 ///
 /// # Errors
 /// Those of the database.
@@ -87,10 +93,33 @@ pub(super) async fn remove(
     tx: &mut Tx<'_>,
     name: &ServiceName,
     id: Option<&str>,
-) -> Result<Vec<String>, Error> {
-    let remove = "DELETE FROM service_tokens WHERE name = $1 AND id = COALESCE($2, id) RETURNING id";
-    let removed = sqlx::query_scalar(remove).bind(name.clone()).bind(id.map(str::to_owned));
+) -> Result<Vec<(String, Option<UnixTime>)>, Error> {
+    let remove =
+        "DELETE FROM service_tokens WHERE name = $1 AND id = COALESCE($2, id) RETURNING id, last_used_at";
+    let removed = sqlx::query_as(remove).bind(name.clone()).bind(id.map(str::to_owned));
     Ok(removed.fetch_all(tx.connection()).await?)
+}
+
+/// Whether a secret is still good; in a transaction, until it ends.
+///
+/// # Errors
+/// Those of the database.
+pub(super) async fn hold(tx: &mut Tx<'_>, id: &str) -> Result<bool, Error> {
+    let hold =
+        "UPDATE service_tokens SET last_used_at = CASE WHEN last_used_at > $2 THEN last_used_at ELSE $2 END
+                WHERE id = $1";
+    let held = sqlx::query(hold).bind(id.to_owned()).bind(tx.now()).execute(tx.connection()).await?;
+    Ok(held.rows_affected() == 1)
+}
+
+/// Whether a secret is still good.
+///
+/// # Errors
+/// Those of the database.
+pub async fn is_good<'e>(source: impl Source<'e>, id: &str) -> Result<bool, Error> {
+    let query = "SELECT COUNT(*) FROM service_tokens WHERE id = $1";
+    let count: i64 = sqlx::query_scalar(query).bind(id.to_owned()).fetch_one(source).await?;
+    Ok(count > 0)
 }
 
 /// Notes that a token is in use, unless that was noted just before.

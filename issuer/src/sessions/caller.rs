@@ -95,14 +95,26 @@ pub struct Callers {
 }
 
 impl Callers {
+    /// What a token says, if we signed it and its time is not over.
+    ///
+    /// # Errors
+    /// What is wrong with the token.
+    pub fn verify(&self, token: &[u8]) -> Result<AccessClaims, Reject> {
+        let now = self.clock.now().seconds();
+        self.verifier.verify(token, &self.keys.at(now).keyring, now)
+    }
+
     /// Who calls with this token, and what the token says.
     ///
     /// # Errors
-    /// What is wrong with the token, its session or its account; those of the database.
+    /// What is wrong with the token, its session or its account; 403 for the token of a service, which is nobody's; those of
+    /// the database.
     pub async fn identify(&self, token: &[u8]) -> Result<(Caller, AccessClaims), Problem> {
+        let claims = self.verify(token)?;
+        if claims.service().is_some() {
+            return Err(Problem::new(Reason::NotByService));
+        }
         let now = self.clock.now();
-        let keys = self.keys.at(now.seconds());
-        let claims = self.verifier.verify(token, &keys.keyring, now.seconds())?;
         let session_id = claims.session_id.as_deref().ok_or(Reject::InvalidClaims)?;
         let found = if is_by_key(&claims.amr) {
             let id = ApiKeyId::parse(session_id).ok_or(Reject::InvalidClaims)?;
@@ -178,6 +190,7 @@ mod tests {
             id: user_id.clone(),
             email: "ada@example.com".into(),
             email_verified: true,
+            username: None,
             name: "Ada".into(),
             phone: None,
             roles: Vec::new(),

@@ -1,10 +1,24 @@
 //! Where a user has logged in from before. A login from anywhere else is told of and never refused: people travel.
 
 use crate::accounts::UserId;
-use crate::db::{Error, Tx};
+use crate::db::{Error, Source, Tx};
 
 /// Devices of a user that are remembered; whoever has more has each of them new again now and then.
 const REMEMBERED: i64 = 50;
+
+/// Whether a user has logged in from this device before.
+///
+/// # Errors
+/// Those of the database.
+pub async fn is_known<'e>(source: impl Source<'e>, owner: &UserId, fingerprint: &str) -> Result<bool, Error> {
+    let known: Option<i64> =
+        sqlx::query_scalar("SELECT last_seen_at FROM devices WHERE user_id = $1 AND fingerprint = $2")
+            .bind(owner.clone())
+            .bind(fingerprint.to_owned())
+            .fetch_optional(source)
+            .await?;
+    Ok(known.is_some())
+}
 
 /// Notes that a user logs in from a device; true if there were others before, and never this one.
 ///

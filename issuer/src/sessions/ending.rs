@@ -1,5 +1,6 @@
 //! Ending sessions, with everything that belongs to it, in one transaction: the row, the word to verifiers, the event.
 
+use super::store::Ended;
 use super::{Rules, Session, SessionId, store};
 use crate::accounts::UserId;
 use crate::ambient::UnixTime;
@@ -24,10 +25,8 @@ pub async fn end_one(
     rules: Rules,
 ) -> Result<bool, Error> {
     let ended = store::revoke(tx, owner, id).await?;
-    if ended {
-        tell(tx, owner, std::slice::from_ref(id), kind, origin, rules).await?;
-    }
-    Ok(ended)
+    tell(tx, owner, &ended, kind, origin, rules).await?;
+    Ok(!ended.is_empty())
 }
 
 /// Ends every session of a user, and every login under way.
@@ -93,7 +92,7 @@ pub async fn end_reused(
 async fn tell(
     tx: &mut Tx<'_>,
     owner: &UserId,
-    ended: &[SessionId],
+    ended: &[Ended],
     kind: Kind,
     origin: &Origin,
     rules: Rules,
@@ -101,8 +100,10 @@ async fn tell(
     if ended.is_empty() {
         return Ok(());
     }
-    let until = last_token_expires(tx, rules).await?;
-    for id in ended {
+    let tokens = OldTokens::of(tx, rules).await?;
+    for (id, used) in ended {
+        // Within the grace, a refresh that is repeated gets a token, too.
+        let until = tokens.expire(*used, rules.grace);
         feed::store::revoke_session(tx, id.as_str(), until).await?;
         let event = Event { kind, subject: Some(owner), session_id: Some(id.as_str()), origin };
         audit::store::record(tx, event).await?;
@@ -110,14 +111,28 @@ async fn tell(
     Ok(())
 }
 
-/// When no verifier takes a token any more of what ends now, clock skew included.
-///
-/// # Errors
-/// Those of the database.
-pub async fn last_token_expires(tx: &mut Tx<'_>, rules: Rules) -> Result<UnixTime, Error> {
-    let now = tx.now();
-    // Longer ones than today's may be alive that were issued under another configuration.
-    let longest = tokens::store::longest_lifetime(tx.connection(), now).await?;
-    let life = rules.token_life.max(longest.saturating_add(rules.clock_skew));
-    Ok(now.plus(life).plus(SIGNED_LATE))
+/// The tokens of what ends now.
+#[derive(Debug, Clone, Copy)]
+pub struct OldTokens {
+    now: UnixTime,
+    /// Seconds, clock skew included.
+    longest_life: i64,
+}
+
+impl OldTokens {
+    /// # Errors
+    /// Those of the database.
+    pub async fn of(tx: &mut Tx<'_>, rules: Rules) -> Result<Self, Error> {
+        let now = tx.now();
+        // Longer ones than today's may be alive that were issued under another configuration.
+        let longest = tokens::store::longest_lifetime(tx.connection(), now).await?;
+        Ok(Self { now, longest_life: rules.token_life.max(longest.saturating_add(rules.clock_skew)) })
+    }
+
+    /// When no verifier takes one any more of what was used last at `used`, and so many seconds later without a note of it.
+    pub fn expire(self, used: UnixTime, later: i64) -> UnixTime {
+        // Tokens say a time to come if the clock was set back since.
+        let signed = if used > self.now { used.plus(later) } else { self.now };
+        signed.plus(self.longest_life).plus(SIGNED_LATE)
+    }
 }

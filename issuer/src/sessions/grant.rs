@@ -133,6 +133,12 @@ impl Grants {
         Opening { session, origin, fingerprint, replaced, notice: None, rules: self.rules }
     }
 
+    /// Takes the refresh cookie back, unless another site's page asks for that. With such a request a browser sends no cookie
+    /// of ours; that of the answer it would take, and so log its user out.
+    pub fn cleared_cookie(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        self.origins.check(headers).is_ok().then(|| self.cookie.clear())
+    }
+
     /// The tokens of `session`, as it is now.
     ///
     /// # Errors

@@ -76,7 +76,7 @@ struct LogoutBody {
 /// The session is named by the access token or, if that is missing or no longer good, by the refresh token. Without
 /// any, there is nothing to end, which is what the caller wanted.
 #[utoipa::path(post, path = "/v1/auth/logout", tag = "sessions", request_body(content = Option<LogoutBody>), responses(
-    (status = 204, description = "Logged out, or was not logged in; the cookie is cleared"),
+    (status = 204, description = "Logged out, or was not logged in; the cookie is cleared, unless another site's page asks"),
     (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`cross_site`: a page that may not use the cookie"),
 ))]
@@ -88,8 +88,8 @@ async fn logout(
     JsonOrEmpty(body): JsonOrEmpty<LogoutBody>,
 ) -> Result<Response, Problem> {
     sessions.log_out(caller, body.refresh_token, body.all_devices, &client, &headers).await?;
-    let cookie = sessions.grants.cookie.clear();
-    Ok((StatusCode::NO_CONTENT, AppendHeaders([(SET_COOKIE, cookie)])).into_response())
+    let cookie = sessions.grants.cleared_cookie(&headers).map(|cookie| (SET_COOKIE, cookie));
+    Ok((StatusCode::NO_CONTENT, AppendHeaders(cookie)).into_response())
 }
 
 /// Where one is logged in, newest first.

@@ -2,7 +2,7 @@
 //! expiry; no I/O.
 
 mod caller;
-mod devices;
+pub mod devices;
 pub mod ending;
 pub mod grant;
 pub mod http;
@@ -48,6 +48,7 @@ pub struct Session {
     pub counter: i64,
     /// The time of the login.
     pub created_at: UnixTime,
+    /// The latest time at which it began or was refreshed, also after the clock was set back.
     pub last_used_at: UnixTime,
     /// When `counter` last moved.
     pub rotated_at: Option<UnixTime>,

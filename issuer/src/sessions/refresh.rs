@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use super::grant::Delivery;
 use super::{Forged, Outcome, RefreshToken, Refusal, Session, Sessions, ending, judge, store};
-use crate::accounts::User;
+use crate::accounts::{self, User};
 use crate::audit::{self, Origin};
 use crate::db::Error;
 use crate::tokens::Signer;
@@ -103,25 +103,33 @@ impl Sessions {
     /// # Errors
     /// 400 if the token is not good any more; 503 if no key signs; those of the database.
     pub async fn refresh(&self, token: RefreshToken, client: &Client) -> Result<Refreshed<'_>, Problem> {
-        // User and key are looked up before the counter moves: what fails until then has changed nothing.
-        let Some((session, user)) = store::find_with_user(self.db.reads(), &token.session_id).await? else {
-            return Err(self.metrics.refused(self.refused(&Refusal::Unknown)));
-        };
+        // Before the counter moves: without a key, nothing changes.
         let signer = self.grants.signer()?;
-        let origin = Origin::request(audit::Actor::User(session.user_id), client);
-        let rules = self.grants.rules;
-        let outcome = self.db.write(async move |tx| {
+        let (client, rules) = (client.clone(), self.grants.rules);
+        let refreshed = self.db.write(async move |tx| {
             let outcome = store::rotate_refresh(tx, &token, rules).await?;
-            if let Outcome::Refused(Refusal::Reused(session)) = &outcome {
-                ending::end_reused(tx, session, &origin, rules).await?;
-            }
-            Ok(outcome)
+            let user = match &outcome {
+                // As the account is now, however long this has waited for its turn: the token says its roles.
+                Outcome::Rotated(session) | Outcome::Repeated(session) => {
+                    accounts::store::find(tx.connection(), &session.user_id).await?
+                }
+                Outcome::Refused(Refusal::Reused(session)) => {
+                    let origin = Origin::request(audit::Actor::User(session.user_id.clone()), &client);
+                    ending::end_reused(tx, session, &origin, rules).await?;
+                    None
+                }
+                Outcome::Refused(_) => None,
+            };
+            Ok((outcome, user))
         });
-        let outcome = outcome.await?;
+        let (outcome, user) = refreshed.await?;
         self.metrics.count(&outcome);
-        match outcome {
-            Outcome::Rotated(session) | Outcome::Repeated(session) => Ok(Refreshed { signer, user, session }),
-            Outcome::Refused(refusal) => Err(self.refused(&refusal)),
+        match (outcome, user) {
+            (Outcome::Rotated(session) | Outcome::Repeated(session), Some(user)) => {
+                Ok(Refreshed { signer, user, session })
+            }
+            (Outcome::Refused(refusal), _) => Err(self.refused(&refusal)),
+            (_, None) => Err(self.refused(&Refusal::Unknown)),
         }
     }
 

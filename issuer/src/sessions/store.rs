@@ -126,7 +126,8 @@ pub async fn rotate_refresh(tx: &mut Tx<'_>, token: &RefreshToken, rules: Rules)
     // All rows are fetched, though there is at most one: only then is the statement done.
     let rotated: Vec<Row> = sqlx::query_as(concat!(
         "UPDATE sessions
-         SET counter = counter + 1, rotated_at = $3, last_used_at = $3,
+         SET counter = counter + 1, rotated_at = $3,
+             last_used_at = CASE WHEN last_used_at > $3 THEN last_used_at ELSE $3 END,
              idle_expires_at = CASE WHEN expires_at < $4 THEN expires_at ELSE $4 END
          WHERE id = $1 AND counter = $2 AND revoked_at IS NULL AND idle_expires_at > $3 AND expires_at > $3
            AND EXISTS (SELECT 1 FROM users WHERE users.id = sessions.user_id AND users.is_active = 1)
@@ -206,41 +207,41 @@ pub async fn list_live<'e>(
     Ok(rows.into_iter().map(Session::from).collect())
 }
 
-/// Ends a session; false if it had ended.
+/// A session that was ended, and when it was used last: later than now if the clock was set back.
+pub(super) type Ended = (SessionId, UnixTime);
+
+/// Ends a session; nothing if it had ended.
 ///
 /// # Errors
 /// Those of the database.
-pub(super) async fn revoke(tx: &mut Tx<'_>, owner: &UserId, id: &SessionId) -> Result<bool, Error> {
+pub(super) async fn revoke(tx: &mut Tx<'_>, owner: &UserId, id: &SessionId) -> Result<Vec<Ended>, Error> {
     let now = tx.now();
-    let done = sqlx::query(
+    let ended = sqlx::query_as(
         "UPDATE sessions SET revoked_at = $3
-         WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND idle_expires_at > $3 AND expires_at > $3",
+         WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND idle_expires_at > $3 AND expires_at > $3
+         RETURNING id, last_used_at",
     )
     .bind(id.clone())
     .bind(owner.clone())
     .bind(now)
-    .execute(tx.connection())
+    .fetch_all(tx.connection())
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(ended)
 }
 
 /// Ends every live session of a user but the newest `kept`; answers which.
 ///
 /// # Errors
 /// Those of the database.
-pub(super) async fn revoke_oldest(
-    tx: &mut Tx<'_>,
-    owner: &UserId,
-    kept: u32,
-) -> Result<Vec<SessionId>, Error> {
+pub(super) async fn revoke_oldest(tx: &mut Tx<'_>, owner: &UserId, kept: u32) -> Result<Vec<Ended>, Error> {
     let now = tx.now();
-    let ended: Vec<SessionId> = sqlx::query_scalar(
+    let ended = sqlx::query_as(
         "UPDATE sessions SET revoked_at = $2
          WHERE id IN (SELECT id FROM sessions
                       WHERE user_id = $1 AND revoked_at IS NULL AND idle_expires_at > $2 AND expires_at > $2
                       ORDER BY created_at DESC, id DESC
                       LIMIT 1000000 OFFSET $3)
-         RETURNING id",
+         RETURNING id, last_used_at",
     )
     .bind(owner.clone())
     .bind(now)
@@ -258,12 +259,12 @@ pub(super) async fn revoke_others(
     tx: &mut Tx<'_>,
     owner: &UserId,
     kept: &SessionId,
-) -> Result<Vec<SessionId>, Error> {
+) -> Result<Vec<Ended>, Error> {
     let now = tx.now();
-    let ended: Vec<SessionId> = sqlx::query_scalar(
+    let ended = sqlx::query_as(
         "UPDATE sessions SET revoked_at = $3
          WHERE user_id = $1 AND id <> $2 AND revoked_at IS NULL AND idle_expires_at > $3 AND expires_at > $3
-         RETURNING id",
+         RETURNING id, last_used_at",
     )
     .bind(owner.clone())
     .bind(kept.clone())

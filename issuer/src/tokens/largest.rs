@@ -3,22 +3,24 @@
 use countersign_claims::{MAX_TOKEN_BYTES, SigningKey, mint};
 use uuid::Uuid;
 
-use super::Bearer;
 use super::minter::Rules;
+use super::{Bearer, ServiceBearer};
 use crate::accounts::{Email, Name, User, UserId};
 use crate::ambient::UnixTime;
 use crate::config::{Finding, LONGEST_KID, Settings};
+use crate::services::ServiceName;
 
 /// The last second of the year 9999, which no time in a token outgrows.
 const LATE: UnixTime = UnixTime::from_seconds(253_402_300_799);
 
-/// What is wrong if someone with every role, the longest address and the longest name would get too large a token.
+/// What is wrong if someone with every role, the longest address and the longest name, or a service with every scope, would
+/// get too large a token.
 pub fn oversize(settings: &Settings) -> Option<Finding> {
     let bytes = largest(settings);
     (bytes > MAX_TOKEN_BYTES).then(|| {
         let message = format!(
-            "someone with every role can get a token of {bytes} bytes, and verifiers take {MAX_TOKEN_BYTES}: \
-             use fewer or shorter permissions"
+            "someone with every role can get a token of {bytes} bytes, or a service with every scope, and verifiers take \
+             {MAX_TOKEN_BYTES}: use fewer or shorter permissions"
         );
         Finding::error(settings.file.display(), "roles", message)
     })
@@ -31,6 +33,7 @@ fn largest(settings: &Settings) -> usize {
         id: UserId::new(id),
         email: "e".repeat(Email::LONGEST),
         email_verified: true,
+        username: None,
         name: "\u{10FFFF}".repeat(Name::LONGEST),
         phone: None,
         roles: settings.roles.names().map(str::to_owned).collect(),
@@ -49,10 +52,19 @@ fn largest(settings: &Settings) -> usize {
         ends_at: LATE,
         scopes: None,
     };
-    let claims = Rules::new(settings).claims(bearer, id, LATE);
-    let token =
-        mint(&"k".repeat(LONGEST_KID), &claims, &SigningKey::from_bytes(&[0; 32]), settings.tokens.alg);
-    token.map_or(usize::MAX, |token| token.len())
+    let permissions = settings.service_permissions();
+    let service = ServiceBearer {
+        name: &ServiceName::longest(),
+        credential_id: &session_id,
+        permissions: &permissions,
+        lifetime: settings.services.token_lifetime,
+    };
+    let rules = Rules::new(settings);
+    let size = |claims| {
+        let (kid, key) = ("k".repeat(LONGEST_KID), SigningKey::from_bytes(&[0; 32]));
+        mint(&kid, &claims, &key, settings.tokens.alg).map_or(usize::MAX, |token| token.len())
+    };
+    size(rules.claims(bearer, id, LATE)).max(size(rules.service_claims(service, id, LATE)))
 }
 
 #[cfg(test)]

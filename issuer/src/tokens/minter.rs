@@ -9,6 +9,7 @@ use super::{LiveKeys, View};
 use crate::accounts::User;
 use crate::ambient::{Ids, UnixTime};
 use crate::config::{Roles, Settings, Tokens};
+use crate::services::ServiceName;
 
 /// The client of people who log in themselves (RFC 9068 §2.2).
 pub const FIRST_PARTY: &str = "first-party";
@@ -27,6 +28,17 @@ pub struct Bearer<'a> {
     pub ends_at: UnixTime,
     /// Of what the user's roles grant, only these, and no role, which may stand for more. `None`: all of it.
     pub scopes: Option<&'a [String]>,
+}
+
+/// A service that a token is for (RFC 9068 §2.2).
+#[derive(Debug, Clone, Copy)]
+pub struct ServiceBearer<'a> {
+    pub name: &'a ServiceName,
+    /// The secret that the token is issued for, by which it is revoked.
+    pub credential_id: &'a str,
+    pub permissions: &'a [&'a str],
+    /// How long the token lives, in seconds.
+    pub lifetime: i64,
 }
 
 /// A signed token.
@@ -74,12 +86,35 @@ impl Rules {
             jti: Some(id.to_string()),
             client_id: Some(FIRST_PARTY.to_owned()),
             session_id: Some(session_id.to_owned()),
+            credential_id: None,
             email: Some(user.email.clone()),
             name: Some(user.name.clone()),
             roles: if scopes.is_none() { user.roles.clone() } else { Vec::new() },
             scope: Some(granted.join(" ")),
             amr: amr.to_vec(),
             auth_time: Some(authenticated_at.seconds()),
+        }
+    }
+
+    pub(super) fn service_claims(&self, bearer: ServiceBearer<'_>, id: Uuid, now: UnixTime) -> AccessClaims {
+        let ServiceBearer { name, credential_id, permissions, lifetime } = bearer;
+        AccessClaims {
+            iss: self.tokens.issuer.clone(),
+            aud: Audience::One(self.tokens.audience.clone()),
+            sub: name.as_subject(),
+            exp: now.plus(lifetime).seconds(),
+            nbf: None,
+            iat: Some(now.seconds()),
+            jti: Some(id.to_string()),
+            client_id: Some(name.to_string()),
+            session_id: None,
+            credential_id: Some(credential_id.to_owned()),
+            email: None,
+            name: None,
+            roles: Vec::new(),
+            scope: Some(permissions.join(" ")),
+            amr: Vec::new(),
+            auth_time: None,
         }
     }
 }
@@ -114,10 +149,20 @@ impl Signer<'_> {
     /// # Errors
     /// [`Reject::Unavailable`] if it cannot be signed, which the log explains.
     pub fn sign(&self, bearer: Bearer<'_>) -> Result<Minted, Reject> {
+        self.seal(|rules, id, now| rules.claims(bearer, id, now))
+    }
+
+    /// # Errors
+    /// As [`sign`](Self::sign).
+    pub fn sign_for_service(&self, bearer: ServiceBearer<'_>) -> Result<Minted, Reject> {
+        self.seal(|rules, id, now| rules.service_claims(bearer, id, now))
+    }
+
+    fn seal(&self, claims: impl FnOnce(&Rules, Uuid, UnixTime) -> AccessClaims) -> Result<Minted, Reject> {
         let Minter { rules, ids, .. } = self.minter;
         let (kid, key) = self.view.signing().ok_or(Reject::Unavailable)?;
         let now = ids.clock.now();
-        let claims = rules.claims(bearer, ids.uuid(), now);
+        let claims = claims(rules, ids.uuid(), now);
         let expires_in = UnixTime::from_seconds(claims.exp).since(now);
         match mint(kid, &claims, key, rules.tokens.alg) {
             Ok(access_token) => {

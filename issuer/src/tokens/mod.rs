@@ -13,7 +13,7 @@ pub mod store;
 pub use keys::{KeySet, LiveKeys, View};
 pub use largest::oversize;
 pub use lifetimes::{Lifetimes, NOTED_EVERY};
-pub use minter::{Bearer, FIRST_PARTY, Minted, Minter, Signer};
+pub use minter::{Bearer, FIRST_PARTY, Minted, Minter, ServiceBearer, Signer};
 
 use crate::config::Settings;
 

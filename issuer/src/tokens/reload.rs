@@ -1,5 +1,6 @@
-//! Taking up changed keys while the issuer runs: at SIGHUP, and when the configuration or a key file changes. Only
-//! `[[keys]]` takes effect; a configuration with an error is refused as a whole and the one in force stays.
+//! Taking up changed keys while the issuer runs: at SIGHUP, and when the configuration, a key file or a file of the
+//! internal listener's certificate changes. Of the configuration, only `[[keys]]` takes effect; one with an error is refused
+//! as a whole and the one in force stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 use super::{KeySet, Lifetimes, LiveKeys};
 use crate::ambient::Clock;
 use crate::config::{self, Finding, Loaded, Settings};
+use crate::web::Tls;
 
 /// An editor or a deployment touches a file several times within this.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -29,6 +31,8 @@ pub struct Reloader {
     pub clock: Clock,
     /// Decides how long a key stays published after its last signature.
     pub lifetimes: Lifetimes,
+    /// The certificate of the internal listener, which is read again as well.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// A configuration that was taken up.
@@ -84,6 +88,23 @@ impl Reloader {
         Ok(Reloaded { warnings: findings, needs_restart, changed })
     }
 
+    /// Puts the internal listener's certificate in force as it is now, and logs what came of it.
+    fn renew_certificate(&self) {
+        match self.tls.as_ref().map(|tls| tls.renew()) {
+            None | Some(Ok(false)) => {}
+            Some(Ok(true)) => {
+                tracing::info!(
+                    event = "certificate_reloaded",
+                    "the internal listener's certificate was read again"
+                );
+            }
+            Some(Err(error)) => {
+                self.keys.count_refusal();
+                tracing::error!(event = "certificate_refused", error = %error, "the certificate in force stays");
+            }
+        }
+    }
+
     fn refuse(&self, mut findings: Vec<Finding>) -> Result<Reloaded, Vec<Finding>> {
         self.keys.count_refusal();
         findings.retain(Finding::is_error);
@@ -109,7 +130,7 @@ impl Watch {
     pub fn start(reloader: Reloader) -> Self {
         let (changed, changes) = mpsc::channel(1);
         let mut files = Files::watch(changed);
-        files.follow(&reloader.running);
+        files.follow(&reloader.running, reloader.tls.as_deref());
         let hangups = signal(SignalKind::hangup())
             .inspect_err(|error| tracing::warn!(event = "no_sighup", error = %error, "SIGHUP is not heard"))
             .ok();
@@ -150,10 +171,11 @@ impl Watch {
 
     /// Takes up the configuration as it is now, and logs what came of it.
     fn reload(&mut self, worth_a_line: impl FnOnce(&Reloaded) -> bool) {
+        self.reloader.renew_certificate();
         let loaded = self.reloader.load();
         if let Some(settings) = &loaded.settings {
             // Also if its keys are refused: a key file that is still missing may come.
-            self.files.follow(settings);
+            self.files.follow(settings, self.reloader.tls.as_deref());
         }
         match self.reloader.take_up(loaded) {
             Ok(reloaded) if worth_a_line(&reloaded) => note(&reloaded),
@@ -207,11 +229,12 @@ impl Files {
         Self { watcher, interesting }
     }
 
-    /// Follows the configuration and its keys from now on, and what links among them lead to.
-    fn follow(&mut self, settings: &Settings) {
+    /// Follows the configuration, its keys and the certificate from now on, and what links among them lead to.
+    fn follow(&mut self, settings: &Settings, tls: Option<&Tls>) {
         let mut files = BTreeSet::new();
-        let keys = settings.keys.iter().map(|line| &line.file);
-        for file in std::iter::once(&settings.file).chain(keys) {
+        let keys = settings.keys.iter().map(|line| line.file.as_path());
+        let certificate = tls.into_iter().flat_map(Tls::files);
+        for file in std::iter::once(settings.file.as_path()).chain(keys).chain(certificate) {
             files.extend(std::path::absolute(file));
             files.extend(file.canonicalize());
         }

@@ -4,14 +4,17 @@
 mod alpaca;
 mod client;
 mod kite;
+mod waits;
 
 use tokio::sync::Semaphore;
 
 use super::{AccessToken, Broker, Credentials};
+use crate::accounts::UserId;
 use crate::ambient::UnixTime;
-use crate::config::{self, BrokerUrl};
+use crate::config::{self, ApiUrl};
 
 use client::{Answer, Client};
+use waits::Waits;
 
 /// Questions at the same time; more are told to come again.
 const AT_ONCE: usize = 32;
@@ -21,13 +24,16 @@ const AT_ONCE: usize = 32;
 pub struct Brokers {
     client: Client,
     slots: Semaphore,
-    kite: BrokerUrl,
-    alpaca: BrokerUrl,
+    waits: Waits,
+    kite: ApiUrl,
+    alpaca: ApiUrl,
 }
 
 /// What is asked: whether these are the credentials of this account.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Question<'a> {
+    /// For whom.
+    pub(super) user: &'a UserId,
     pub(super) user_id_broker: &'a str,
     pub(super) credentials: &'a Credentials,
     /// Of the user's own login, for brokers that need it.
@@ -69,6 +75,7 @@ impl Brokers {
         Self {
             client: Client::new(settings.broker_timeout),
             slots: Semaphore::new(AT_ONCE),
+            waits: Waits::default(),
             kite: settings.kite_url.clone(),
             alpaca: settings.alpaca_url.clone(),
         }
@@ -81,12 +88,20 @@ impl Brokers {
         broker: &Broker,
         question: Question<'_>,
     ) -> Result<Result<Proved, Refused>, Unavailable> {
+        let Question { user, now, .. } = question;
+        if let Some(seconds) = self.waits.left(broker, user, now) {
+            return Err(Unavailable::Limited(seconds));
+        }
         let _slot = self.slots.try_acquire().map_err(|_| Unavailable::Busy)?;
-        match broker.name {
+        let answer = match broker.name {
             "kite" => kite::ask(&self.client, &self.kite, question).await,
             "alpaca" => alpaca::ask(&self.client, &self.alpaca, question).await,
             _ => Err(Unavailable::Away),
+        };
+        if let Err(Unavailable::Limited(seconds)) = answer {
+            self.waits.begin(broker, user, now, seconds);
         }
+        answer
     }
 }
 

@@ -9,6 +9,7 @@ use http::StatusCode;
 use http::request::Parts;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
+use tracing::Instrument as _;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -46,6 +47,8 @@ impl From<Refusal> for Problem {
             Refusal::Linked => Self::new(Reason::TradingAccountLinked),
             Refusal::TooMany => Self::new(Reason::TooManyTradingAccounts),
             Refusal::NotActive => Self::new(Reason::TradingAccountNotActive),
+            Refusal::NoOwner => countersign_claims::Reject::Revoked.into(),
+            Refusal::TooOften(seconds) => Self::new(Reason::RateLimited).retry_after(seconds),
             Refusal::Changed => Self::because(Reason::Busy, "The account was changed meanwhile; try again"),
             Refusal::Refused(Refused::RequestToken) => {
                 Self::invalid_field("request_token", "was refused by the broker; log in there again")
@@ -63,7 +66,9 @@ impl From<Refusal> for Problem {
             }
             Refusal::Broker(Unavailable::Away) => Self::new(Reason::BrokerUnavailable),
             Refusal::Encryption(envelope::Error::Off) => Self::new(Reason::EncryptionOff),
-            Refusal::Encryption(error @ envelope::Error::Unavailable { .. }) => {
+            Refusal::Encryption(
+                error @ (envelope::Error::UnknownKey { .. } | envelope::Error::Unavailable { .. }),
+            ) => {
                 tracing::error!(event = "credentials_unavailable", error = %error, "request failed");
                 Self::new(Reason::CredentialsUnavailable)
             }
@@ -175,8 +180,12 @@ struct LinkBody {
      description = "`trading_account_linked`, `too_many_trading_accounts`"),
     (status = 422, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`invalid_fields`"),
+    (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+     description = "`rate_limited`: too many attempts in a minute; `Retry-After` tells the seconds to wait"),
     (status = 501, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`encryption_off`: there is no key to protect credentials with"),
+    (status = 503, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+     description = "`credentials_unavailable`: the key that protects them cannot be used"),
 ))]
 async fn link(
     State(accounts): State<TradingAccounts>,
@@ -212,10 +221,19 @@ fn checked(
 }
 
 /// The request token of a body, if there is one.
-fn request_token<'b>(token: Option<&'b SecretString>, check: &mut Check) -> Option<Option<&'b str>> {
-    let token = token.map(|token| token.expose_secret()).filter(|token| !token.is_empty());
-    let fits = token.map(broker::check_request_token).transpose();
+fn request_token(token: Option<SecretString>, check: &mut Check) -> Option<Option<SecretString>> {
+    let token = token.filter(|token| !token.expose_secret().is_empty());
+    let fits = token.as_ref().map(|token| broker::check_request_token(token.expose_secret())).transpose();
     check.field("request_token", fits).map(|_| token)
+}
+
+/// To its end, though the caller goes away or the call takes too long: what a broker gives for a request token it gives
+/// once.
+async fn finished(
+    work: impl Future<Output = Result<TradingAccount, Refusal>> + Send + 'static,
+) -> Result<TradingAccount, Problem> {
+    let finished = tokio::spawn(work.in_current_span()).await;
+    Ok(finished.map_err(|error| Problem::internal(&error))??)
 }
 
 /// Unlink an account; its credentials are gone for good.
@@ -264,7 +282,8 @@ struct VerifyBody {
     (status = 422, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`invalid_fields`: the broker refuses the request token"),
     (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
-     description = "`rate_limited`: by the broker; `Retry-After` tells the seconds to wait"),
+     description = "`rate_limited`: too many attempts in a minute, or too many for the broker; `Retry-After` tells the seconds \
+                    to wait"),
     (status = 503, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`broker_unavailable`, `credentials_unavailable`, `busy`"),
 ))]
@@ -278,11 +297,15 @@ async fn verify(
 ) -> Result<Json<AccountBody>, Problem> {
     let owner = caller.in_person()?.user.id;
     let mut check = Check::default();
-    let Some(token) = request_token(body.request_token.as_ref(), &mut check) else {
+    let Some(token) = request_token(body.request_token, &mut check) else {
         return Err(check.refusal());
     };
     let origin = Origin::request(Actor::User(owner.clone()), &client);
-    let account = accounts.verify(&owner, &id, token, origin).await?;
+    let account = finished(async move {
+        let token = token.as_ref().map(|token| token.expose_secret());
+        accounts.verify(&owner, &id, token, origin).await
+    });
+    let account = account.await?;
     Ok(Json(AccountBody::new(account, clock.now())))
 }
 
@@ -315,11 +338,12 @@ struct RotateBody {
     (status = 422, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`invalid_fields`: also what the broker refuses"),
     (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
-     description = "`rate_limited`: by the broker; `Retry-After` tells the seconds to wait"),
+     description = "`rate_limited`: too many attempts in a minute, or too many for the broker; `Retry-After` tells the seconds \
+                    to wait"),
     (status = 501, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`encryption_off`: there is no key to protect credentials with"),
     (status = 503, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
-     description = "`broker_unavailable`, `busy`"),
+     description = "`broker_unavailable`, `credentials_unavailable`, `busy`"),
 ))]
 async fn rotate(
     State(accounts): State<TradingAccounts>,
@@ -333,9 +357,13 @@ async fn rotate(
     let broker = accounts.broker(&owner, &id).await?;
     let mut check = Check::default();
     let credentials = checked(broker, body.api_key, body.api_secret, &mut check);
-    let token = request_token(body.request_token.as_ref(), &mut check);
+    let token = request_token(body.request_token, &mut check);
     let (Some(credentials), Some(token)) = (credentials, token) else { return Err(check.refusal()) };
     let origin = Origin::request(Actor::User(owner.clone()), &client);
-    let account = accounts.rotate(&owner, &id, credentials, token, origin).await?;
+    let account = finished(async move {
+        let token = token.as_ref().map(|token| token.expose_secret());
+        accounts.rotate(&owner, &id, credentials, token, origin).await
+    });
+    let account = account.await?;
     Ok(Json(AccountBody::new(account, clock.now())))
 }

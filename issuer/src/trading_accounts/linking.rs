@@ -1,7 +1,9 @@
 //! Linking an account, and taking it away.
 
 use super::store::Inserted;
-use super::{AccountId, Broker, Credentials, Proof, Refusal, Status, TradingAccount, TradingAccounts, store};
+use super::{
+    AccountId, Broker, Credentials, MOST, Proof, Refusal, Status, TradingAccount, TradingAccounts, store,
+};
 use crate::accounts::UserId;
 use crate::audit::{self, Event, Kind, Origin};
 
@@ -19,6 +21,18 @@ impl TradingAccounts {
         credentials: &Credentials,
         origin: Origin,
     ) -> Result<TradingAccount, Refusal> {
+        self.attempt(&owner)?;
+        // Decided below, and looked at here: what comes to nothing costs no call of AWS KMS.
+        let linked = store::list(self.db.reads(), &owner).await?;
+        let is_this = |other: &TradingAccount| {
+            (other.broker.as_str(), &other.user_id_broker) == (broker.name, &user_id_broker)
+        };
+        if linked.iter().any(is_this) {
+            return Err(Refusal::Linked);
+        }
+        if i64::try_from(linked.len()).is_ok_and(|has| has >= MOST) {
+            return Err(Refusal::TooMany);
+        }
         let now = self.ids.clock.now();
         let account = TradingAccount {
             id: AccountId::new(self.ids.uuid()),
@@ -48,6 +62,7 @@ impl TradingAccounts {
             (Inserted::Done, account) => Ok(account),
             (Inserted::Exists, _) => Err(Refusal::Linked),
             (Inserted::TooMany, _) => Err(Refusal::TooMany),
+            (Inserted::NoOwner, _) => Err(Refusal::NoOwner),
         }
     }
 

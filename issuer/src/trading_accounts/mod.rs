@@ -25,12 +25,13 @@ use crate::ambient::{Ids, UnixTime};
 use crate::config::Settings;
 use crate::db::Db;
 use crate::envelope::{Envelope, Place};
+use crate::limits::{Quota, Spent};
 
 pub use broker::{Broker, Proof};
 pub use brokers::Brokers;
 pub use credentials::{AccessToken, Credentials};
 pub use metrics::Metrics;
-pub use rewrap::{Progress, Rewrap, RewrapError, rewrap};
+pub use rewrap::{Progress, Rewrap, RewrapError, Unusable, rewrap};
 pub use rotation::note_due;
 
 /// Accounts that one user may have.
@@ -140,6 +141,10 @@ pub enum Refusal {
     NotActive,
     /// Another call changed the account meanwhile.
     Changed,
+    /// The owner's account was closed or deleted meanwhile.
+    NoOwner,
+    /// More in a minute than one user may, who has to wait for so many seconds.
+    TooOften(i64),
     /// What the broker says about new credentials, which then are not taken.
     Refused(brokers::Refused),
     Broker(brokers::Unavailable),
@@ -166,6 +171,8 @@ pub struct TradingAccounts {
     pub envelope: Envelope,
     pub metrics: Metrics,
     brokers: Arc<Brokers>,
+    /// Of each user, in a minute: what costs a question to a broker, or a call of AWS KMS.
+    attempts: Quota,
     /// In seconds.
     rotate_after: i64,
     ids: Ids,
@@ -178,9 +185,16 @@ impl TradingAccounts {
             envelope,
             metrics: Metrics::default(),
             brokers: Arc::new(Brokers::new(&settings.trading_accounts)),
+            attempts: Quota::new(settings.trading_accounts.attempts_per_minute),
             rotate_after: settings.trading_accounts.rotate_after,
             ids,
         }
+    }
+
+    /// Counts an attempt of this user.
+    fn attempt(&self, user: &UserId) -> Result<(), Refusal> {
+        let taken = self.attempts.take(user.as_str(), self.ids.clock.now());
+        taken.map_err(|Spent { seconds, .. }| Refusal::TooOften(seconds))
     }
 }
 

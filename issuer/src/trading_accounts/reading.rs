@@ -4,7 +4,7 @@ use super::{
     AccountId, Broker, Credentials, Refusal, Status, TradingAccount, TradingAccounts, linking, store,
 };
 use crate::accounts::UserId;
-use crate::audit::{self, Kind, Origin};
+use crate::audit::{self, Event, Kind, Origin};
 
 impl TradingAccounts {
     /// The accounts of a user, oldest first: those at one broker or of one status, if asked for.
@@ -22,6 +22,26 @@ impl TradingAccounts {
             broker.is_none_or(|broker| broker.name == account.broker)
                 && status.is_none_or(|status| status == account.status)
         });
+        Ok(accounts)
+    }
+
+    /// The same, for a service. That it was told is written down before it is.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn of_user_for_service(
+        &self,
+        owner: UserId,
+        broker: Option<&Broker>,
+        status: Option<Status>,
+        origin: Origin,
+    ) -> Result<Vec<TradingAccount>, Refusal> {
+        let accounts = self.of_user(&owner, broker, status).await?;
+        let recorded = self.db.write(async move |tx| {
+            let (kind, subject) = (Kind::TradingAccountsRead, Some(&owner));
+            audit::store::record(tx, Event { kind, subject, session_id: None, origin: &origin }).await
+        });
+        recorded.await?;
         Ok(accounts)
     }
 

@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 
 use super::{AccountId, MOST, Status, TradingAccount};
-use crate::accounts::UserId;
+use crate::accounts::{self, UserId};
 use crate::ambient::UnixTime;
 use crate::db::{Error, Source, Tx};
 use crate::envelope::{Sealed, WrappedKey};
@@ -95,6 +95,8 @@ pub(super) enum Inserted {
     /// Its owner has the same one already.
     Exists,
     TooMany,
+    /// The owner's account was closed or deleted.
+    NoOwner,
 }
 
 /// Puts an account in.
@@ -106,6 +108,10 @@ pub(super) async fn insert(
     account: &TradingAccount,
     sealed: &Sealed,
 ) -> Result<Inserted, Error> {
+    // Held until the end of the transaction: nobody deletes the owner or links another account meanwhile.
+    if !accounts::store::hold_if_active(tx, &account.user_id).await? {
+        return Ok(Inserted::NoOwner);
+    }
     let count = "SELECT COUNT(*) FROM trading_accounts WHERE user_id = $1";
     let has: i64 = sqlx::query_scalar(count).bind(account.user_id.clone()).fetch_one(tx.connection()).await?;
     if has >= MOST {

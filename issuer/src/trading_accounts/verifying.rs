@@ -27,6 +27,7 @@ impl TradingAccounts {
         if broker.proof == Proof::RequestToken && request_token.is_none() {
             return Ok(account);
         }
+        self.attempt(owner)?;
         let mut credentials = Credentials::open(&account, &sealed, &self.envelope).await?;
         let answer = self.ask(broker, &account, &credentials, request_token).await?;
         account.updated_at = self.ids.clock.now();
@@ -67,6 +68,7 @@ impl TradingAccounts {
         origin: Origin,
     ) -> Result<TradingAccount, Refusal> {
         let (mut account, _) = self.find(owner, id).await?;
+        self.attempt(owner)?;
         let broker = Broker::named(&account.broker).map_err(|_| Refusal::Unknown)?;
         let provable = broker.proof == Proof::KeyAndSecret || request_token.is_some();
         let mut kinds = vec![Kind::CredentialsRotated];
@@ -106,6 +108,7 @@ impl TradingAccounts {
         request_token: Option<&str>,
     ) -> Result<Result<Proved, Refused>, Refusal> {
         let question = Question {
+            user: &account.user_id,
             user_id_broker: &account.user_id_broker,
             credentials,
             request_token,

@@ -124,14 +124,15 @@ struct ResendBody {
 #[utoipa::path(post, path = "/v1/auth/email/resend", tag = "verification", request_body = ResendBody, responses(
     (status = 202, description = "Sent, if there is an account whose address is not verified"),
     (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
-     description = "`rate_limited`: three an hour for an address"),
+     description = "`rate_limited`: three an hour for an address, or too many from one network"),
     (status = 501, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`mail_off`"),
 ))]
 async fn resend(
     State(verification): State<Verification>,
+    client: Client,
     JsonBody(body): JsonBody<ResendBody>,
 ) -> Result<StatusCode, Problem> {
-    verification.resend(&body.email).await?;
+    verification.resend(&body.email, &client).await?;
     Ok(StatusCode::ACCEPTED)
 }

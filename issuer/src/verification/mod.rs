@@ -18,8 +18,9 @@ pub use sweep::sweep;
 use crate::accounts::Email;
 use crate::ambient::{Entropy, Ids};
 use crate::db::{Db, Error, Tx};
+use crate::limits::{Asked, Limits};
 use crate::mail::{self, Kind, Letter, Outbox};
-use crate::web::Problem;
+use crate::web::{Client, Problem};
 
 /// What a token is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,7 @@ impl Token {
 pub struct Verification {
     db: Db,
     outbox: Outbox,
+    limits: Limits,
     ids: Ids,
 }
 
@@ -93,8 +95,18 @@ pub struct Challenge {
 }
 
 impl Verification {
-    pub fn new(db: Db, outbox: Outbox, ids: Ids) -> Self {
-        Self { db, outbox, ids }
+    pub fn new(db: Db, outbox: Outbox, limits: Limits, ids: Ids) -> Self {
+        Self { db, outbox, limits, ids }
+    }
+
+    /// Counts a message that is asked for, before anything is done for it. Each address has a limit of its own, but of addresses
+    /// there is no end.
+    ///
+    /// # Errors
+    /// 501 if no mail is sent, 429 after too many from one network; those of the database.
+    pub async fn admit(&self, client: &Client) -> Result<(), Problem> {
+        self.outbox.require()?;
+        self.limits.admit(Asked::Message, &self.db, client, self.ids.clock.now()).await
     }
 
     /// A new token for a purpose, in a message of this kind.

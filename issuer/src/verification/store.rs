@@ -68,6 +68,19 @@ pub async fn redeem(tx: &mut Tx<'_>, purpose: Purpose, token: &Token) -> Result<
     Ok(taken.first().and_then(|email| Email::parse(email).ok()))
 }
 
+/// Takes the token back that an address has for this purpose: there is nothing left for it to do.
+///
+/// # Errors
+/// Those of the database.
+pub async fn withdraw(tx: &mut Tx<'_>, purpose: Purpose, email: &str) -> Result<(), Error> {
+    sqlx::query("DELETE FROM email_tokens WHERE email = $1 AND purpose = $2")
+        .bind(email.to_owned())
+        .bind(purpose.as_str())
+        .execute(tx.connection())
+        .await?;
+    Ok(())
+}
+
 /// Counts a request for a message to this address, whoever made it and whether there is an account; once there are too
 /// many, answers how many seconds it takes until there may be another.
 ///

@@ -71,9 +71,11 @@ impl Verification {
     /// Has another link sent, if there is an account whose address is not verified. A stranger does not learn whether.
     ///
     /// # Errors
-    /// 422 for what is no address, 429 for too many messages to one, 501 if no mail is sent; those of the database.
-    pub(super) async fn resend(&self, email: &str) -> Result<(), Problem> {
+    /// 422 for what is no address, 429 for too many messages to one or from one network, 501 if no mail is sent; those of the
+    /// database.
+    pub(super) async fn resend(&self, email: &str, client: &Client) -> Result<(), Problem> {
         let email = Email::parse(email).map_err(|error| Problem::invalid_field("email", error))?;
+        self.admit(client).await?;
         let challenge = self.challenge(Purpose::VerifyEmail, mail::Kind::VerifyEmail, &email)?;
         // Whether the message concerns anybody is found out when it is sent, not here.
         let wait = self.db.write(async move |tx| {

@@ -95,16 +95,21 @@ where
 /// The first address, counted from ourselves outwards, that is not a trusted proxy.
 fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedProxies) -> IpAddr {
     let mut nearest = peer.to_canonical();
-    let forwarded = headers.get_all(FORWARDED_FOR).iter().rev();
-    let hops = forwarded.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
+    let forwarded = headers.get_all(FORWARDED_FOR).iter().rev().map(HeaderValue::as_bytes);
+    // Byte by byte: what a client says ahead of our proxy, text or not, must not hide what the proxy says.
+    let hops = forwarded.flat_map(|value| value.rsplit(|byte| *byte == b','));
     for hop in hops {
         if !trusted.hold(nearest) {
             break;
         }
-        let Ok(ip) = hop.trim().parse::<IpAddr>() else { break };
+        let Some(ip) = address(hop) else { break };
         nearest = ip.to_canonical();
     }
     nearest
+}
+
+fn address(hop: &[u8]) -> Option<IpAddr> {
+    std::str::from_utf8(hop.trim_ascii()).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -122,6 +127,9 @@ mod tests {
             ("127.0.0.1", &["6.6.6.6, 203.0.113.9"], "203.0.113.9"),
             ("127.0.0.1", &["6.6.6.6", "203.0.113.9, 10.1.1.1"], "203.0.113.9"),
             ("127.0.0.1", &["spoof, 10.1.1.1"], "10.1.1.1"),
+            ("127.0.0.1", &["\u{ff}, 203.0.113.9"], "203.0.113.9"),
+            ("127.0.0.1", &["\u{ff}", "203.0.113.9"], "203.0.113.9"),
+            ("127.0.0.1", &["203.0.113.9, \u{ff}, 10.1.1.1"], "10.1.1.1"),
             ("127.0.0.1", &[], "127.0.0.1"),
             ("198.51.100.7", &["6.6.6.6"], "198.51.100.7"),
             ("::ffff:127.0.0.1", &["203.0.113.9"], "203.0.113.9"),
@@ -129,7 +137,7 @@ mod tests {
         for (peer, forwarded, expected) in cases {
             let mut headers = HeaderMap::new();
             for value in forwarded {
-                headers.append("x-forwarded-for", value.parse().unwrap());
+                headers.append("x-forwarded-for", HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
             let ip = client_ip(peer.parse().unwrap(), &headers, &trusted);
             assert_eq!(ip.to_string(), expected, "{peer} {forwarded:?}");

@@ -20,7 +20,7 @@ const BODY_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
-/// A body that may be missing, and is then empty of fields.
+/// A body that may be missing, or `null`, and is then empty of fields.
 #[derive(Debug)]
 pub struct JsonOrEmpty<T>(pub T);
 
@@ -45,6 +45,9 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonOrEmp
             return Ok(Self(T::default()));
         }
         typed?;
+        if bytes.trim_ascii() == b"null" {
+            return Ok(Self(T::default()));
+        }
         parse(&bytes).map(Self)
     }
 }

@@ -17,9 +17,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use rustix::process::{Resource, getrlimit};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
+
+use super::Tls;
 
 /// What connections may take.
 #[derive(Debug, Clone, Copy)]
@@ -55,23 +58,45 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
     TcpListener::bind(address).await.map_err(|reason| ListenError { address, reason })
 }
 
+/// An address that is ours, and what is spoken there: plain http, or https.
+#[derive(Debug)]
+pub struct Listening {
+    socket: TcpListener,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Listening {
+    pub fn new(socket: TcpListener, tls: Option<Arc<Tls>>) -> Self {
+        Self { socket, tls }
+    }
+}
+
+impl From<TcpListener> for Listening {
+    fn from(socket: TcpListener) -> Self {
+        Self::new(socket, None)
+    }
+}
+
 /// Serves until `stop` resolves, then drains.
 pub async fn serve(
-    mut listener: TcpListener,
+    listening: impl Into<Listening>,
     router: Router,
     limits: Connections,
     stop: impl Future<Output = ()>,
 ) {
+    let Listening { mut socket, tls } = listening.into();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.head);
     let slots = Arc::new(Semaphore::new(limits.most));
     let open = GracefulShutdown::new();
+    // Dropped at the end: a client that is slow to shake hands must not hold it up.
+    let (running, stopped) = watch::channel(());
     let mut stop = pin!(stop);
     loop {
         let next = async {
             let slot = Arc::clone(&slots).acquire_owned().await;
             // The trait's `accept` waits where the socket's own would fail: without file descriptors, say.
-            let (stream, peer) = Listener::accept(&mut listener).await;
+            let (stream, peer) = Listener::accept(&mut socket).await;
             (slot, stream, peer)
         };
         let (slot, stream, peer) = tokio::select! {
@@ -84,15 +109,39 @@ pub async fn serve(
             request.extensions_mut().insert(ConnectInfo(peer));
             router.clone().oneshot(request)
         });
-        let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
+        let (http, watcher, tls, stopped) = (http.clone(), open.watcher(), tls.clone(), stopped.clone());
         tokio::spawn(async move {
             // A client that goes away or talks nonsense is its own affair.
-            let _ = connection.await;
+            match tls {
+                None => {
+                    let _ = watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await;
+                }
+                Some(tls) => {
+                    if let Some(stream) = shake_hands(&tls, stream, limits.head, stopped).await {
+                        let _ = watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await;
+                    }
+                }
+            }
             drop(slot);
         });
     }
-    drop(listener);
+    drop((socket, running));
     if tokio::time::timeout(limits.drain, open.shutdown()).await.is_err() {
         tracing::warn!(event = "drain_timeout", "requests under way were cut off");
     }
+}
+
+/// `None` for a client that does not, in time, or that is none of ours.
+async fn shake_hands(
+    tls: &Tls,
+    stream: TcpStream,
+    limit: Duration,
+    mut stopped: watch::Receiver<()>,
+) -> Option<TlsStream<TcpStream>> {
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(limit, tls.accept(stream)) => shaken.ok()?,
+        _ = stopped.changed() => return None,
+    };
+    // Also what a port scan looks like, so it is no warning.
+    shaken.inspect_err(|error| tracing::info!(event = "handshake_failed", error = %error, "no TLS")).ok()
 }

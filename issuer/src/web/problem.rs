@@ -110,8 +110,19 @@ impl Problem {
         Self { error: Some(error), ..Self::because(Reason::InvalidRequest, detail) }.as_oauth()
     }
 
+    /// With this `error` of RFC 6749 §5.2, for [`as_oauth`](Self::as_oauth).
+    #[must_use]
+    pub fn meaning(self, error: &'static str) -> Self {
+        Self { error: Some(error), ..self }
+    }
+
     pub fn is(&self, reason: Reason) -> bool {
         self.reason == reason.as_str()
+    }
+
+    /// For programs; one of a few.
+    pub fn reason(&self) -> &'static str {
+        self.reason
     }
 
     /// With another `detail`, for clients that know it in other words.

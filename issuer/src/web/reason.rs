@@ -37,6 +37,7 @@ pub enum Reason {
     MfaRequired,
     MissingHost,
     NotByApiKey,
+    NotByService,
     NotFound,
     RateLimited,
     RefreshInvalid,
@@ -95,6 +96,7 @@ impl Reason {
         Self::MfaRequired,
         Self::MissingHost,
         Self::NotByApiKey,
+        Self::NotByService,
         Self::NotFound,
         Self::RateLimited,
         Self::RefreshInvalid,
@@ -227,6 +229,11 @@ impl Reason {
             Self::NotByApiKey => {
                 text(StatusCode::FORBIDDEN, "not_by_api_key", "Log in to do this; an API key is not enough")
             }
+            Self::NotByService => text(
+                StatusCode::FORBIDDEN,
+                "not_by_service",
+                "This is for people and their programs; the token of a service stands for nobody",
+            ),
             Self::NotFound => text(StatusCode::NOT_FOUND, "not_found", "There is nothing here"),
             Self::RateLimited => {
                 text(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests; try again later")

@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::services::pieces_of_work;
 use crate::stage::{Person, TestApp};
 
 async fn proved(app: &TestApp, head: Option<&Head>) -> Result<Proof, Flaw> {
@@ -207,6 +208,15 @@ async fn what_retention_removed_breaks_nothing_and_what_is_not_whole_stays() {
     app.execute("DELETE FROM audit_events WHERE sequence = 5").await;
     assert_eq!(proved(&app, None).await.unwrap_err(), Flaw::Missing(5));
     assert_eq!(retire(9).await, Outcome::Refused(Flaw::Missing(5)));
+}
+
+#[tokio::test]
+async fn a_few_events_are_sealed_by_one_transaction() {
+    let (app, _) = ten().await;
+    app.logged_in("ada@example.com").await;
+    let before = pieces_of_work(&app);
+    assert_eq!(seal(&app).await, 1);
+    assert!((pieces_of_work(&app) - before - 1.0).abs() < 0.5);
 }
 
 #[tokio::test]

@@ -157,10 +157,13 @@ async fn wrong_types_are_422_and_never_quoted() {
             assert_eq!(answer.invalid_fields(), ["password"], "{value}");
         }
     }
-    for body in [json!([]), json!(["ada@example.com", "x"]), json!("text"), json!(5), json!(null)] {
+    for body in [json!([]), json!(["ada@example.com", "x"]), json!("text"), json!(5)] {
         for path in POSTS {
             assert_eq!(app.post(path, body.clone()).await.invalid_fields(), [""], "{body}");
         }
+    }
+    for path in ["/v1/auth/register", "/v1/auth/login"] {
+        assert_eq!(app.post(path, json!(null)).await.invalid_fields(), [""]);
     }
     let deep = format!("{{\"email\": {}", "[".repeat(60_000));
     let call = app.call(Method::POST, "/v1/auth/login").header("content-type", "application/json");
@@ -170,6 +173,16 @@ async fn wrong_types_are_422_and_never_quoted() {
     assert_eq!(app.post("/v1/auth/logout", body).by(&ada).await.invalid_fields(), ["all_devices"]);
     let twice = app.call(Method::POST, "/v1/auth/login").header("content-type", "application/json");
     twice.body(r#"{"email":"a@b","email":"c@d","password":"x"}"#).await.refused(422, "invalid_fields");
+}
+
+#[tokio::test]
+async fn where_a_body_may_be_missing_null_is_as_good_as_none() {
+    let app = TestApp::new().await;
+    let ada = app.registered("ada@example.com").await;
+    let missing = app.post("/v1/auth/refresh", json!(null)).await.refused(400, "missing_token");
+    assert_eq!(missing.json()["error"], "invalid_grant");
+    app.post("/v1/auth/logout", json!(null)).bearer(&ada.access_token).await.expect(StatusCode::NO_CONTENT);
+    app.get("/v1/users/me").bearer(&ada.access_token).await.refused(401, "revoked");
 }
 
 #[tokio::test]

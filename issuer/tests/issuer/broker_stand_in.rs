@@ -39,6 +39,8 @@ pub(crate) enum Manner {
     Slow,
     /// This status without a body.
     Status(u16),
+    /// This status, and this.
+    Refuses(u16, &'static str),
     /// 200, and this.
     Says(&'static str),
     /// 200, and no end.
@@ -115,6 +117,7 @@ async fn answer(State(stand_in): State<StandIn>, request: Request) -> Response {
             well(request).await
         }
         Manner::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
+        Manner::Refuses(status, text) => (StatusCode::from_u16(status).unwrap(), text).into_response(),
         Manner::Says(text) => text.into_response(),
         Manner::Endless => {
             let more = || Some((Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 1 << 14])), ()));

@@ -16,7 +16,7 @@ use countersign_issuer::ambient::Ids;
 use countersign_issuer::db::{self, Schema};
 use sqlx::Connection as _;
 
-use crate::stage::{Folder, NOON, key_lines};
+use crate::stage::{Folder, NOON, PASSWORD, key_lines};
 pub(crate) use users::run_with_password;
 
 pub(crate) fn countersign(config: &Path) -> Command {
@@ -309,6 +309,38 @@ fn shells_are_told_how_to_complete() {
     for shell in ["bash", "zsh", "fish"] {
         let ran = run(&folder, &["completions", shell]);
         assert!(ran.code == 0 && ran.out.contains("rotate"), "{shell}: {}", ran.err);
+    }
+}
+
+#[test]
+fn what_was_asked_for_is_written_whole_or_the_command_fails() {
+    let folder = folder();
+    assert_eq!(run(&folder, &["migrate"]).code, 0);
+    let create = ["users", "create", "--email", "ada@example.com", "--name", "Ada", "--password-stdin"];
+    assert_eq!(run_with_password(&folder, &create, PASSWORD).code, 0);
+    for arguments in [
+        &["audit", "export"][..],
+        &["audit", "export", "--csv"],
+        &["audit", "verify"],
+        &["users", "list"],
+        &["users", "list", "--json"],
+        &["services", "add", "edge", "--scope", "revocations:read"],
+        &["services", "list"],
+        &["api-keys", "list", "ada@example.com"],
+        &["keys", "list"],
+        &["keys", "jwks"],
+        &["completions", "bash"],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let ran = ran(countersign(&folder.config()).args(arguments).stdout(full).output().unwrap());
+        assert_eq!(ran.code, 1, "{arguments:?} {}", ran.err);
+        let expected = "error: standard output cannot be written: No space left on device";
+        assert!(ran.err.lines().last().unwrap().starts_with(expected), "{arguments:?} {}", ran.err);
+        // Whoever reads no further has what they wanted.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let left = countersign(&folder.config()).args(arguments).stdout(writer).output().unwrap();
+        assert!(left.status.success(), "{arguments:?} {left:?}");
     }
 }
 

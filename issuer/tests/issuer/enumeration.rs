@@ -89,6 +89,28 @@ async fn a_wrong_password_is_answered_alike_for_everyone_at_every_route() {
     assert_eq!((status, hashed), (StatusCode::TOO_MANY_REQUESTS, 1));
 }
 
+/// Whether there is a user name, how it is written, and whose address it belongs to: all that a stranger might want to know.
+#[tokio::test]
+async fn the_locks_of_user_names_tell_nothing_about_them() {
+    let mut told = Vec::new();
+    for username in [None, Some("jdoe"), Some("JDoe")] {
+        let app = TestApp::with(COMPAT, |_| ()).await;
+        let (id, hash) = (7, bcrypt(PASSWORD.as_bytes()));
+        let line = json!({"id": id, "email": IMPORTED, "password_hash": hash, "username": username});
+        assert_eq!(import(&app, "users.jsonl", line.to_string(), &[]).code, 0);
+        let mut answers = Vec::new();
+        for login in [&["jdoe"; 11][..], &["Jdoe", "JDOE", " jdoe ", IMPORTED, "nobody"]].concat() {
+            let hashed = app.app.hasher.figures().accepted.get();
+            let form = [("username", login), ("password", "wrong wrong wrong")];
+            answers.push(seen(app.call(Method::POST, "/token").form(&form).await));
+            assert_eq!(app.app.hasher.figures().accepted.get() - hashed, 1, "{login}");
+        }
+        assert_eq!((answers[9].0, answers[10].0), (StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS));
+        told.push(answers);
+    }
+    assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "{told:#?}");
+}
+
 #[tokio::test]
 async fn asking_for_mail_is_answered_alike_for_everyone_at_every_route() {
     let app = town().await;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::stage::{PASSWORD, TestApp};
 
-async fn metrics(app: &TestApp) -> String {
+pub(crate) async fn metrics(app: &TestApp) -> String {
     let answer = app.internally(Method::GET, "/metrics").await.expect(StatusCode::OK);
     assert!(answer.header("content-type").starts_with("application/openmetrics-text"));
     String::from_utf8(answer.body.to_vec()).unwrap()

@@ -307,6 +307,7 @@ fn watched() -> (Folder, Arc<LiveKeys>, Reloader) {
         keys: Arc::clone(&keys),
         clock: Clock::manual(noon()),
         lifetimes,
+        tls: None,
     };
     (folder, keys, reloader)
 }

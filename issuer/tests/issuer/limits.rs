@@ -6,11 +6,11 @@ use countersign_issuer::accounts::{self, Email};
 use countersign_issuer::audit::Origin;
 use countersign_issuer::limits;
 use futures_util::future::join_all;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
 use crate::factor::{Factor, events, verify, waiting};
-use crate::stage::{Answer, Call, PASSWORD, TestApp};
+use crate::stage::{Answer, Call, PASSWORD, Person, TestApp};
 
 const ADA: &str = "ada@example.com";
 
@@ -136,6 +136,65 @@ async fn the_owner_with_a_second_factor_comes_in_whoever_fails_on_purpose() {
     fail(&app, ADA, 1).await;
 }
 
+const HOME: &str = "192.0.2.7:5000";
+const ELSEWHERE: &str = "198.51.100.7:5000";
+
+#[tokio::test]
+async fn the_owner_comes_in_from_where_they_were_before_whoever_fails_elsewhere() {
+    let app = TestApp::new().await;
+    app.registered(ADA).await;
+    let ada = Person::from(&right(&app, ADA).from(HOME).await.expect(StatusCode::OK));
+    // As often as it can be done, until every lock is a quarter of an hour.
+    for _ in 0..9 {
+        wrong(&app, ADA).from(ELSEWHERE).await.refused(401, "invalid_credentials");
+    }
+    for delay in [30, 60, 120, 240, 480, 900] {
+        wrong(&app, ADA).from(ELSEWHERE).await.refused(401, "invalid_credentials");
+        assert_eq!(wait(right(&app, ADA).from(ELSEWHERE).await), delay);
+        if delay < 900 {
+            app.pass(delay);
+        }
+    }
+    // Another program at home is as strange as another place; and a wrong password is refused as everywhere.
+    assert_eq!(wait(right(&app, ADA).from(HOME).header("user-agent", "curl/8.5.0").await), 900);
+    assert_eq!(wait(wrong(&app, ADA).from(HOME).await), 900);
+    let refreshed = app.refresh(&ada.refresh_token).await.expect(StatusCode::OK).json();
+    let change = |from: &str| {
+        let body = json!({"current_password": PASSWORD, "password": "velvet-tundra-adagio-31"});
+        let call = app.post("/v1/auth/password/change", body).from(from);
+        call.bearer(refreshed["access_token"].as_str().unwrap())
+    };
+    assert_eq!(wait(change(ELSEWHERE).await), 900);
+    change(HOME).await.expect(StatusCode::NO_CONTENT);
+    login(&app, ADA, "velvet-tundra-adagio-31").from("192.0.2.8:5000").await.expect(StatusCode::OK);
+    let unlocked = events(&app, "account_unlocked").await;
+    assert_eq!(unlocked, [("success".into(), Some("issuer".into()), Some(ada.id))]);
+    fail(&app, ADA, 1).await;
+}
+
+#[tokio::test]
+async fn whoever_guesses_where_the_owner_was_before_is_stopped_there_too_and_learns_nothing() {
+    let app = TestApp::with("", |settings| settings.limits.failures_per_address = 1000).await;
+    app.registered(ADA).await;
+    right(&app, ADA).from(HOME).await.expect(StatusCode::OK);
+    let mut told = Vec::new();
+    for email in [ADA, "nobody@example.com"] {
+        let mut answers = Vec::new();
+        for _ in 0..20 {
+            let mut answer = wrong(&app, email).from(HOME).await;
+            answer.headers.remove("x-request-id");
+            answers.push((answer.status, answer.body, answer.headers));
+        }
+        told.push(answers);
+    }
+    assert_eq!(told[0], told[1]);
+    assert_eq!(told[0].iter().filter(|answer| answer.0 == StatusCode::UNAUTHORIZED).count(), 10);
+    // Ten until it was locked, and ten since: another address of that network is no other device.
+    assert_eq!(wait(right(&app, ADA).from("192.0.2.8:5000").await), 30);
+    app.pass(30);
+    right(&app, ADA).from(HOME).await.expect(StatusCode::OK);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_a_hundred_guesses_at_once_ten_are_looked_at() {
     let app = TestApp::with("", |settings| settings.hashing.queue = 200).await;
@@ -219,6 +278,10 @@ async fn no_header_gives_a_client_another_address() {
             wait(attempt(n, peer, forwarded).await);
         }
     }
+    // Not even one that is no text, behind which our proxy writes whom it saw.
+    let garbled = HeaderValue::from_bytes(b"\xff, 198.51.100.8").unwrap();
+    let call = wrong(&app, "u9@example.com").value("x-forwarded-for", garbled).from("127.0.0.1:5000");
+    wait(call.await);
     attempt(9, "127.0.0.1:5000", "203.0.113.{n}, 198.51.100.9").await.refused(401, "invalid_credentials");
     attempt(9, "127.0.0.1:5000", "2001:db8:ffff:2::7").await.refused(401, "invalid_credentials");
 }

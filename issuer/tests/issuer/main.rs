@@ -2,6 +2,7 @@
 //! command as it is shipped. Time is moved, never waited for.
 
 mod access;
+mod access_for_services;
 mod accounts;
 mod admin;
 mod api_keys;
@@ -26,10 +27,12 @@ mod floors;
 mod import;
 mod interruptions;
 mod keys;
+mod kms;
 mod letters;
 mod limits;
 mod login;
 mod mail;
+mod messages;
 mod mfa;
 mod mfa_attempts;
 mod oauth;
@@ -41,11 +44,13 @@ mod readme;
 mod refresh;
 mod registering;
 mod running;
+mod service_tokens;
 mod services;
 mod sessions;
 mod several;
 mod smtp;
 mod stage;
+mod tls;
 mod trading_accounts;
 mod verification;
 mod writing;

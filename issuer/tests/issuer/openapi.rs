@@ -66,6 +66,8 @@ async fn every_internal_route_is_in_a_document_of_its_own() {
     assert_eq!(document, serde_json::to_value(router::internal_openapi()).unwrap());
     app.get("/v1/internal/openapi.json").await.refused(404, "not_found");
     let documented = calls(&router::internal_openapi());
+    let internal = |(_, path): &(Method, String)| path.starts_with("/v1/internal") || path == "/metrics";
+    assert!(!calls(&router::openapi(Served::ALL)).iter().any(internal));
     let shown = format!("{:?}", router::internal(app.app.clone()));
     let paths: BTreeSet<&str> = shown.split('"').filter(|text| text.starts_with('/')).collect();
     let pages = ["/v1/internal/openapi.json", "/docs", "/docs/", "/docs/{*rest}"];
@@ -104,6 +106,13 @@ async fn internal_answers_fit_their_schemas() {
     let read = app.internally(Method::POST, &format!("{INTERNAL}/{account}/credentials"));
     let read = read.header("x-service-token", &token).await;
     fits(&document, "post", &format!("{INTERNAL}/{{id}}/credentials"), &read);
+    let check = "/v1/internal/authz/check";
+    let one = json!({"user_id": ada.id, "permission": "alerts:read"});
+    for question in [one.clone(), json!({"checks": [one.clone(), one]})] {
+        let answer =
+            app.internally(Method::POST, check).header("x-service-token", &token).json(question).await;
+        fits(&document, "post", check, &answer.expect(StatusCode::OK));
+    }
     app.post("/v1/auth/logout", json!({})).by(&ada).await.expect(StatusCode::NO_CONTENT);
     for (method, path, body) in [("get", FEED, json!(null)), ("post", EXCHANGE, json!({"api_key": key}))] {
         let call = app.internally(method.to_uppercase().parse().unwrap(), path);

@@ -1,4 +1,4 @@
-//! A database that goes away in the middle of a request, and comes back.
+//! A database that goes away in the middle of a request, with a word or without, and comes back.
 //!
 //! PostgreSQL is reached through a gate of ours, which falls shut at a `COMMIT`: all of a transaction has been done then,
 //! and nothing of it stays. SQLite's file is locked by somebody else, so that nothing can be written to it.
@@ -6,12 +6,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
+use countersign_issuer::db::Error;
 use futures_util::future::join_all;
 use sqlx::{AnyConnection, Connection as _, Executor as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::stage::{TestApp, database};
 
@@ -76,12 +80,16 @@ impl Outage {
     }
 }
 
+type Halves = (OwnedReadHalf, OwnedWriteHalf);
+
 /// Between an issuer and PostgreSQL.
 pub(crate) struct Gate {
     address: SocketAddr,
     /// Commits that it lets through.
     commits_left: AtomicI64,
     open: watch::Sender<bool>,
+    /// Connections of an earlier age are open, and nothing comes through any more.
+    age: watch::Sender<u64>,
 }
 
 impl Gate {
@@ -91,6 +99,7 @@ impl Gate {
             address: listener.local_addr().unwrap(),
             commits_left: AtomicI64::new(i64::MAX),
             open: watch::Sender::new(true),
+            age: watch::Sender::new(0),
         });
         let keeper = Arc::clone(&gate);
         tokio::spawn(async move {
@@ -98,13 +107,16 @@ impl Gate {
                 let (client, _) = listener.accept().await.unwrap();
                 let (gate, server) = (Arc::clone(&keeper), server.clone());
                 tokio::spawn(async move {
-                    let mut shut = gate.open.subscribe();
+                    let (mut shut, mut age) = (gate.open.subscribe(), gate.age.subscribe());
                     if *shut.borrow() {
                         let server = TcpStream::connect(&server).await.unwrap();
+                        let (mut client, mut server) = (client.into_split(), server.into_split());
                         let shut = async { drop(shut.wait_for(|open| !open).await) };
                         tokio::select! {
-                            () = gate.carry(client, server) => {}
+                            () = gate.carry(&mut client, &mut server) => {}
                             () = shut => {}
+                            // Both ends stay as they are.
+                            _ = age.changed() => std::future::pending().await,
                         }
                     }
                 });
@@ -114,9 +126,8 @@ impl Gate {
     }
 
     /// Until one of the two goes away, or a commit comes that is one too many.
-    async fn carry(&self, client: TcpStream, server: TcpStream) {
-        let (mut from_client, mut to_client) = client.into_split();
-        let (mut from_server, mut to_server) = server.into_split();
+    async fn carry(&self, client: &mut Halves, server: &mut Halves) {
+        let ((from_client, to_client), (from_server, to_server)) = (client, server);
         let requests = async {
             let mut chunk = vec![0; 1 << 16];
             while let Ok(length @ 1..) = from_client.read(&mut chunk).await {
@@ -132,7 +143,55 @@ impl Gate {
         };
         tokio::select! {
             () = requests => {}
-            _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
+            _ = tokio::io::copy(from_server, to_client) => {}
         }
     }
+}
+
+/// Long enough for any machine, and far below the time after which the kernel gives up.
+const KERNEL: Duration = Duration::from_secs(40);
+
+/// PostgreSQL, whose machine loses its power under load: nothing closes its connections. Another takes its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_vanishes_without_a_word_is_found_again_and_holds_no_stop_up() {
+    let Some((lines, server)) = database() else { return };
+    let gate = Gate::to(server.clone()).await;
+    let lines = lines.replace(&server, &gate.address.to_string());
+    let patience = Duration::from_secs(1);
+    let app = TestApp::with(&lines, |settings| settings.database.patience = patience).await;
+    let db = &app.app.db;
+    let read = || sqlx::query("SELECT 1 FROM pg_sleep(0.05)").fetch_all(db.reads());
+    let write = || {
+        db.write(async |tx| {
+            sqlx::query("SELECT 1 FROM pg_sleep(0.05)").fetch_all(tx.connection()).await?;
+            Ok(())
+        })
+    };
+    let load = async || {
+        let (reads, writes) = ((0..4).map(|_| read()), (0..4).map(|_| write()));
+        let (reads, writes) = tokio::join!(join_all(reads), join_all(writes));
+        let errors = reads.into_iter().filter_map(|read| read.err().map(Error::from));
+        errors.chain(writes.into_iter().filter_map(Result::err)).collect::<Vec<_>>()
+    };
+    let tested = async {
+        for stop in [false, true] {
+            // Every connection is open, and was in use just before.
+            let errors = load().await;
+            assert!(errors.is_empty(), "{errors:?}");
+            gate.age.send_modify(|age| *age += 1);
+            // One that is given up before it is over, as at the deadline of a call.
+            assert!(timeout(Duration::from_millis(20), read()).await.is_err());
+            if stop {
+                let (errors, ()) = tokio::join!(load(), async {
+                    tokio::task::yield_now().await;
+                    db.close().await;
+                });
+                assert!(!errors.is_empty());
+                return;
+            }
+            let errors = load().await;
+            assert!(!errors.is_empty() && errors.iter().all(Error::is_unavailable), "{errors:?}");
+        }
+    };
+    timeout(KERNEL, tested).await.expect("it waits for the kernel");
 }

@@ -67,6 +67,25 @@ async fn a_login_under_way_does_not_outlive_a_change() {
     assert!(!claim.await.unwrap());
 }
 
+#[tokio::test]
+async fn a_link_that_was_sent_before_the_password_changed_is_good_no_longer() {
+    let app = TestApp::with(MAIL, |_| ()).await;
+    let (ada, root) = (app.registered(ADA).await, app.admin("root@example.com").await);
+    let set = format!("/v1/admin/users/{}/password", ada.id);
+    for change in [
+        app.post(CHANGE, change(PASSWORD, NEW)).by(&ada),
+        app.post(&set, json!({"password": PASSWORD})).by(&root),
+    ] {
+        app.pass(1);
+        app.post("/v1/auth/password/forgot", json!({"email": ADA})).await.expect(StatusCode::ACCEPTED);
+        let token = app.letter_to(ADA).await.token();
+        change.await.expect(StatusCode::NO_CONTENT);
+        app.get(&format!("/v1/auth/password/reset?token={token}")).await.expect(StatusCode::BAD_REQUEST);
+        let reset = json!({"token": token, "password": "another-velvet-tundra-31"});
+        app.post("/v1/auth/password/reset", reset).await.refused(400, "email_token_invalid");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_a_hundred_changes_at_once_one_wins() {
     let one = TestApp::with("", |settings| {

@@ -4,7 +4,7 @@ use countersign_issuer::sessions;
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::stage::{Answer, PASSWORD, TestApp, part};
+use crate::stage::{Answer, COMPAT, PASSWORD, TestApp, part};
 
 const DAY: i64 = 86_400;
 
@@ -81,6 +81,31 @@ async fn another_site_cannot_use_the_cookie() {
         call(path).header("sec-fetch-site", "same-site").await.refused(403, "cross_site");
     }
     call("/v1/auth/refresh").header("origin", "https://trade.example").await.expect(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn another_sites_page_logs_nobody_out_by_clearing_the_cookie() {
+    let app = TestApp::with(COMPAT, |_| ()).await;
+    for path in ["/v1/auth/logout", "/api/auth/logout", "/api/auth/logout-all"] {
+        // A form of another site: the browser sends no cookie with it, and takes those of the answer.
+        let post = || app.call(Method::POST, path);
+        for call in [
+            post().header("origin", "https://evil.example"),
+            post().header("origin", "null").header("sec-fetch-site", "cross-site"),
+            post().header("sec-fetch-site", "same-site"),
+        ] {
+            let answer = call.await;
+            assert!(answer.status.is_success() && answer.set_cookie().is_none(), "{path}: {answer:?}");
+        }
+        for call in [
+            post(),
+            post().header("origin", "https://trade.example"),
+            post().header("sec-fetch-site", "same-origin"),
+        ] {
+            let (cookie, attributes) = call.await.set_cookie().unwrap();
+            assert!(cookie.is_empty() && attributes.contains("Max-Age=0"), "{path}: {attributes}");
+        }
+    }
 }
 
 #[tokio::test]

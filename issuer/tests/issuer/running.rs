@@ -2,6 +2,7 @@
 //! only until what they wait for is there.
 
 mod credentials;
+mod memory;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -36,22 +37,25 @@ impl Running {
     /// `prepare` may wrap the command in another.
     fn start_as(folder: Folder, prepare: impl FnOnce(Command) -> Command) -> Self {
         let folder = folder.for_a_process();
-        let mut command = countersign(&folder.config());
-        command.arg("serve");
-        let mut child = prepare(command).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let (sender, log) = channel();
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                let _ = sender.send(serde_json::from_str(&line).unwrap_or(Value::String(line)));
-            }
-        });
+        let (child, log) = spawn(prepare(serving(&folder)));
         let nowhere = ([127, 0, 0, 1], 0).into();
         let mut running = Self { child, log, address: nowhere, internal: nowhere, folder };
-        let listening = |event| running.event(event)["address"].as_str().unwrap().parse().unwrap();
-        let (internal, address) = (listening("listening_internally"), listening("listening"));
-        (running.internal, running.address) = (internal, address);
+        running.wait_until_it_listens();
         running
+    }
+
+    /// Stops it, and starts another where it was.
+    fn restart(&mut self) {
+        self.signal("TERM");
+        self.event("stopped");
+        assert!(self.child.wait().unwrap().success());
+        (self.child, self.log) = spawn(serving(&self.folder));
+        self.wait_until_it_listens();
+    }
+
+    fn wait_until_it_listens(&mut self) {
+        let listening = |event| self.event(event)["address"].as_str().unwrap().parse().unwrap();
+        (self.internal, self.address) = (listening("listening_internally"), listening("listening"));
     }
 
     /// The next log line about this event.
@@ -83,6 +87,25 @@ impl Running {
             Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
+}
+
+fn serving(folder: &Folder) -> Command {
+    let mut command = countersign(&folder.config());
+    command.arg("serve");
+    command
+}
+
+/// The process, and the lines of its log.
+fn spawn(mut command: Command) -> (Child, Receiver<Value>) {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let (sender, log) = channel();
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            let _ = sender.send(serde_json::from_str(&line).unwrap_or(Value::String(line)));
+        }
+    });
+    (child, log)
 }
 
 /// The whole answer; `None` if there is none.
@@ -123,6 +146,31 @@ fn it_serves_and_stops_when_told_to() {
 }
 
 #[test]
+fn a_certificate_is_replaced_without_a_restart() {
+    use crate::tls::{Authority, connect, install};
+
+    let authority = Authority::new();
+    let folder = Folder::new("");
+    install(&folder, &authority.server(), &authority);
+    let files = "\n[internal.tls]\ncert_file = \"server.pem\"\nkey_file = \"server.key\"\nclient_ca_file = \"clients.pem\"\n";
+    folder.append("countersign.toml", files);
+    let issuer = Running::start_as(folder, |command| command);
+    let connected = |authority: &Authority| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(connect(issuer.internal, authority, Some(&authority.client()))).is_some()
+    };
+    let next = Authority::new();
+    assert!(connected(&authority) && !connected(&next));
+    install(&issuer.folder, &next.server(), &next);
+    issuer.signal("HUP");
+    issuer.event("certificate_reloaded");
+    assert!(connected(&next) && !connected(&authority));
+    issuer.folder.write("server.key", "no key");
+    issuer.event("certificate_refused");
+    assert!(connected(&next));
+}
+
+#[test]
 fn what_happens_is_sealed_by_itself_and_the_log_has_the_head() {
     let issuer = Running::start();
     let body = json!({"email": "ada@example.com", "password": PASSWORD, "name": "Ada"});
@@ -133,6 +181,18 @@ fn what_happens_is_sealed_by_itself_and_the_log_has_the_head() {
     let proved =
         countersign(&issuer.folder.config()).args(["audit", "verify", "--head", head]).output().unwrap();
     assert!(proved.status.success(), "{}", String::from_utf8_lossy(&proved.stderr));
+}
+
+#[test]
+fn whoever_takes_the_place_of_one_that_was_stopped_seals_at_once() {
+    let mut issuer = Running::start();
+    for name in ["ada", "bob"] {
+        let body = json!({"email": format!("{name}@example.com"), "password": PASSWORD, "name": name});
+        assert!(issuer.post("/v1/auth/register", &body).contains("201"));
+        // Within less than the minute for which one that was killed keeps others from it.
+        issuer.event("audit_sealed");
+        issuer.restart();
+    }
 }
 
 #[test]

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use countersign_issuer::ambient::Entropy;
 use countersign_issuer::audit::Origin;
+use countersign_issuer::db::Tx;
 use countersign_issuer::secrets::MachineSecret;
 use countersign_issuer::services::standing::{self, Added};
-use countersign_issuer::services::{PREFIX, Scope, ServiceName};
+use countersign_issuer::services::{PREFIX, Scope, Scopes, ServiceName};
+use countersign_issuer::sessions::Rules;
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::stage::{Answer, COMPAT, Call, TestApp};
+use crate::trading_accounts::INTERNAL;
 
 pub(crate) const FEED: &str = "/v1/internal/revocations";
 pub(crate) const EXCHANGE: &str = "/v1/internal/api-keys/exchange";
@@ -20,16 +23,36 @@ fn edge() -> ServiceName {
     ServiceName::parse("edge").unwrap()
 }
 
-async fn added(app: &TestApp, hash: String, scopes: &'static [Scope]) -> Added {
+async fn added(app: &TestApp, name: ServiceName, hash: String, scopes: Scopes) -> Added {
     let work =
-        app.app.db.write(async move |tx| standing::add(tx, &edge(), scopes, &hash, &Origin::command()).await);
+        async move |tx: &mut Tx<'_>| standing::add(tx, &name, &scopes, &hash, &Origin::command()).await;
+    app.app.db.write(work).await.unwrap()
+}
+
+/// The token of a service of this name, with scopes that are configured.
+pub(crate) async fn service_called(app: &TestApp, name: &str, scopes: &[&str]) -> String {
+    let secret = MachineSecret::draw(PREFIX, &Entropy::system());
+    let scopes: Vec<String> = scopes.iter().map(ToString::to_string).collect();
+    let scopes = Scopes::read(&scopes, &app.settings.service_permissions()).unwrap();
+    let name = ServiceName::parse(name).unwrap();
+    assert!(matches!(added(app, name, secret.sha256(), scopes).await, Added::Done(_)));
+    secret.expose().to_owned()
+}
+
+/// Takes the secrets of a service away, or the one with this id; answers which.
+pub(crate) async fn revoke_service(app: &TestApp, name: &str, id: Option<String>) -> Vec<String> {
+    let (name, rules) = (ServiceName::parse(name).unwrap(), Rules::from(&app.settings));
+    let work = app
+        .app
+        .db
+        .write(async move |tx| standing::revoke(tx, &name, id.as_deref(), &Origin::command(), rules).await);
     work.await.unwrap()
 }
 
 /// The token of a service called `edge`.
 pub(crate) async fn service(app: &TestApp, scopes: &'static [Scope]) -> String {
     let secret = MachineSecret::draw(PREFIX, &Entropy::system());
-    assert!(matches!(added(app, secret.sha256(), scopes).await, Added::Done(_)));
+    assert!(matches!(added(app, edge(), secret.sha256(), scopes.into()).await, Added::Done(_)));
     secret.expose().to_owned()
 }
 
@@ -42,9 +65,7 @@ fn with(call: Call, token: &str) -> Call {
 }
 
 async fn revoke(app: &TestApp) -> Vec<String> {
-    let work =
-        app.app.db.write(async move |tx| standing::revoke(tx, &edge(), None, &Origin::command()).await);
-    work.await.unwrap()
+    revoke_service(app, "edge", None).await
 }
 
 #[tokio::test]
@@ -109,6 +130,129 @@ async fn a_users_token_opens_nothing_internal_and_a_services_nothing_of_users() 
 }
 
 #[tokio::test]
+async fn a_page_in_a_browser_is_no_service_and_is_told_nothing_that_it_could_read() {
+    let app = TestApp::with("[cors]\norigins = [\"https://app.example\"]\n", |_| ()).await;
+    let token = service(&app, &Scope::ALL).await;
+    for (name, value) in
+        [("origin", "https://app.example"), ("origin", "null"), ("sec-fetch-site", "same-origin")]
+    {
+        let answer = with(feed(&app), &token).header(name, value).await.refused(403, "cross_site");
+        assert_eq!(answer.header("access-control-allow-origin"), "");
+    }
+    let preflight = app.internally(Method::OPTIONS, FEED).header("origin", "https://app.example");
+    let answer = preflight.header("access-control-request-method", "GET").await;
+    assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert!(!answer.headers.keys().any(|name| name.as_str().starts_with("access-control")));
+}
+
+#[tokio::test]
+async fn both_kinds_of_calls_at_one_address_stay_apart() {
+    let app = TestApp::new().await;
+    let token = service(&app, &Scope::ALL).await;
+    let root = app.admin("root@example.com").await;
+    let at = |method: Method, path: &str| app.at_one_address(method, path);
+    with(at(Method::GET, FEED), &token).await.expect(StatusCode::OK);
+    at(Method::GET, FEED).by(&root).await.refused(401, "credential_misplaced");
+    at(Method::GET, FEED).await.refused(401, "service_token_missing");
+    at(Method::GET, "/v1/users/me").by(&root).await.expect(StatusCode::OK);
+    with(at(Method::GET, "/v1/users/me").by(&root), &token).await.refused(401, "credential_misplaced");
+    assert!(at(Method::GET, "/metrics").await.expect(StatusCode::OK).body.starts_with(b"# "));
+    let document = at(Method::GET, "/v1/internal/openapi.json").await.expect(StatusCode::OK).json();
+    assert_eq!(document["info"]["title"], "Countersign issuer, internal");
+    // Another spelling is another path, and nothing is there.
+    for path in [
+        "/v1/%69nternal/revocations",
+        "/v1//internal/revocations",
+        "/V1/internal/revocations",
+        "/v1/internal",
+    ] {
+        with(at(Method::GET, path), &token).await.refused(404, "not_found");
+    }
+}
+
+#[tokio::test]
+async fn a_service_reads_so_many_credentials_in_a_minute_and_keeps_no_other_out() {
+    let app = TestApp::with("[services]\ncredential_reads_per_minute = 2\n", |_| ()).await;
+    let [greedy, modest] = [
+        service_called(&app, "greedy", &["credentials:read"]).await,
+        service_called(&app, "modest", &["credentials:read"]).await,
+    ];
+    let read = |token: &str| {
+        let account = "/v1/internal/trading-accounts/01940000-0000-7000-8000-000000000001/credentials";
+        with(app.internally(Method::POST, account), token)
+    };
+    for _ in 0..2 {
+        read(&greedy).await.refused(404, "not_found");
+    }
+    app.pass(20);
+    for _ in 0..3 {
+        assert_eq!(read(&greedy).await.refused(429, "rate_limited").header("retry-after"), "40");
+    }
+    read(&modest).await.refused(404, "not_found");
+    let told =
+        "SELECT COUNT(*) FROM audit_events WHERE type = 'service_limited' AND subject = 'service:greedy'";
+    let written = async {
+        while app.value::<i64>(told).await == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), written).await.expect("the limit was not written down");
+    assert_eq!(app.value::<i64>(told).await, 1);
+    assert!(app.app.metrics.text().contains("service_calls_limited_total{call=\"credentials\"} 3"));
+    app.pass(40);
+    read(&greedy).await.refused(404, "not_found");
+}
+
+#[tokio::test]
+async fn lists_of_accounts_and_questions_about_users_are_limited_and_counted_by_service() {
+    let lines = "[services]\naccount_lists_per_minute = 2\nauthz_checks_per_minute = 2\n";
+    let app = TestApp::with(lines, |_| ()).await;
+    let [greedy, modest] = [
+        service_called(&app, "greedy", &["trading-accounts:read", "authz:check"]).await,
+        service_called(&app, "modest", &["trading-accounts:read", "authz:check"]).await,
+    ];
+    let list = |token: &str| with(app.internally(Method::GET, &format!("{INTERNAL}?user_id=x")), token);
+    let check = |token: &str| {
+        let question = json!({"user_id": "x", "permission": "alerts:read"});
+        with(app.internally(Method::POST, "/v1/internal/authz/check"), token).json(question)
+    };
+    for call in [&list as &dyn Fn(&str) -> Call, &check] {
+        for _ in 0..2 {
+            call(&greedy).await.expect(StatusCode::OK);
+        }
+        assert_eq!(call(&greedy).await.refused(429, "rate_limited").header("retry-after"), "60");
+        call(&modest).await.expect(StatusCode::OK);
+    }
+    let figures = app.app.metrics.text();
+    for line in [
+        "service_calls_limited_total{call=\"trading_accounts\"} 1",
+        "service_calls_limited_total{call=\"authz_check\"} 1",
+        "service_calls_total{service=\"greedy\",scope=\"authz:check\"} 3",
+        "service_calls_total{service=\"modest\",scope=\"trading-accounts:read\"} 1",
+    ] {
+        assert!(figures.contains(line), "no {line}: {figures}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_service_token_is_counted_by_its_reason() {
+    let app = TestApp::new().await;
+    let token = service(&app, &[Scope::AuthzCheck]).await;
+    feed(&app).await.refused(401, "service_token_missing");
+    for bad in ["made up", MachineSecret::draw(PREFIX, &Entropy::system()).expose()] {
+        with(feed(&app), bad).await.refused(401, "service_token_invalid");
+    }
+    with(feed(&app), &token).await.refused(403, "service_scope_missing");
+    let figures = app.app.metrics.text();
+    for (reason, count) in
+        [("service_token_missing", 1), ("service_token_invalid", 2), ("service_scope_missing", 1)]
+    {
+        let line = format!("countersign_service_calls_refused_total{{reason=\"{reason}\"}} {count}");
+        assert!(figures.contains(&line), "no {line}: {figures}");
+    }
+}
+
+#[tokio::test]
 async fn a_service_does_what_its_scopes_say_and_no_more() {
     let app = TestApp::new().await;
     let reader = service(&app, &[Scope::RevocationsRead]).await;
@@ -132,9 +276,7 @@ async fn secrets_of_a_service_are_replaced_one_by_one_and_end_at_once() {
         with(feed(&app), token).await.expect(StatusCode::OK);
     }
     let id = app.value::<String>("SELECT id FROM service_tokens ORDER BY id LIMIT 1").await;
-    let work =
-        app.app.db.write(async move |tx| standing::revoke(tx, &edge(), Some(&id), &Origin::command()).await);
-    assert_eq!(work.await.unwrap().len(), 1);
+    assert_eq!(revoke_service(&app, "edge", Some(id)).await.len(), 1);
     with(feed(&app), &old).await.refused(401, "service_token_invalid");
     with(feed(&app), &new).await.expect(StatusCode::OK);
     assert_eq!((revoke(&app).await.len(), revoke(&app).await.len()), (1, 0));
@@ -152,16 +294,13 @@ async fn secrets_of_a_service_are_replaced_one_by_one_and_end_at_once() {
 #[tokio::test]
 async fn a_service_has_a_bounded_number_of_secrets_and_none_is_anothers() {
     let app = TestApp::new().await;
+    let all = || Scopes::from(&Scope::ALL[..]);
     for n in 0..10 {
-        assert!(matches!(added(&app, n.to_string(), &Scope::ALL).await, Added::Done(_)));
+        assert!(matches!(added(&app, edge(), n.to_string(), all()).await, Added::Done(_)));
     }
-    assert_eq!(added(&app, "10".into(), &Scope::ALL).await, Added::TooMany);
+    assert_eq!(added(&app, edge(), "10".into(), all()).await, Added::TooMany);
     let other = ServiceName::parse("ticker").unwrap();
-    let work = app
-        .app
-        .db
-        .write(async move |tx| standing::add(tx, &other, &Scope::ALL, "3", &Origin::command()).await);
-    assert_eq!(work.await.unwrap(), Added::SecretInUse);
+    assert_eq!(added(&app, other, "3".into(), all()).await, Added::SecretInUse);
 }
 
 #[tokio::test]
@@ -225,6 +364,23 @@ async fn a_flood_of_made_up_tokens_keeps_no_service_out() {
     with(feed(&app), &token).await.expect(StatusCode::OK);
     app.pass(10);
     with(feed(&app), &made_up()).await.refused(401, "service_token_invalid");
+}
+
+#[tokio::test]
+async fn a_flood_of_made_up_tokens_keeps_out_no_service_that_was_not_seen_before() {
+    let app = TestApp::new().await;
+    let token = service(&app, &Scope::ALL).await;
+    let made_up = || MachineSecret::draw(PREFIX, &Entropy::system()).expose().to_owned();
+    join_all((0..500).map(|_| with(feed(&app), &made_up()).into_future())).await;
+    with(feed(&app), &token).await.expect(StatusCode::OK);
+    with(feed(&app), &made_up()).await.refused(429, "rate_limited");
+    // Nor one that is added meanwhile.
+    app.pass(1);
+    let another = service(&app, &Scope::ALL).await;
+    with(feed(&app), &another).await.expect(StatusCode::OK);
+    with(feed(&app), &made_up()).await.refused(429, "rate_limited");
+    revoke(&app).await;
+    with(feed(&app), &another).await.refused(401, "service_token_invalid");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use countersign_issuer::accounts::{self, Email};
 use futures_util::future::join_all;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::services::pieces_of_work;
@@ -73,6 +73,27 @@ async fn a_login_under_way_does_not_outlive_what_ends_all_logins() {
     let before = checked().await;
     app.deactivate("ada@example.com").await;
     assert!(!begins(before).await && !begins(checked().await).await);
+}
+
+#[tokio::test]
+async fn a_login_under_way_does_not_outlive_a_change_of_roles() {
+    let app = TestApp::new().await;
+    let (ada, root) = (app.registered("ada@example.com").await, app.admin("root@example.com").await);
+    let path = format!("/v1/admin/users/{}", ada.id);
+    for roles in [json!(["user", "admin"]), json!(["user"])] {
+        let email = Email::parse("ada@example.com").unwrap();
+        let found = accounts::store::find_for_login(app.app.db.reads(), &email).await.unwrap();
+        let (user, credential) = found.unwrap();
+        let change = app.call(Method::PATCH, &path).json(json!({"roles": roles})).by(&root);
+        change.await.expect(StatusCode::OK);
+        // What was read before would say the roles of then.
+        let claim = app
+            .app
+            .db
+            .write(async move |tx| accounts::store::claim_login(tx, &user.id, credential.epoch).await);
+        assert!(!claim.await.unwrap(), "{roles}");
+    }
+    app.logged_in("ada@example.com").await;
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::broker_stand_in::{
     ALPACA_KEY, ALPACA_SECRET, ALPACA_USER, KITE_KEY, KITE_SECRET, KITE_TOKEN, KITE_USER, REQUEST_TOKEN,
 };
 use crate::services::{EXCHANGE, service};
-use crate::stage::{Answer, Call, Person, TestApp};
+use crate::stage::{Answer, Call, PASSWORD, Person, TestApp};
 
 pub(crate) const ACCOUNTS: &str = "/v1/trading-accounts";
 pub(crate) const INTERNAL: &str = "/v1/internal/trading-accounts";
@@ -31,6 +31,11 @@ pub(crate) fn kite() -> Value {
 pub(crate) fn alpaca() -> Value {
     let (id, key, secret) = (ALPACA_USER, ALPACA_KEY, ALPACA_SECRET);
     json!({"broker": "alpaca", "user_id_broker": id, "api_key": key, "api_secret": secret})
+}
+
+/// An issuer that lets users try as often as they like.
+async fn patient() -> TestApp {
+    TestApp::with(ENCRYPTION, |settings| settings.trading_accounts.attempts_per_minute = 1000).await
 }
 
 /// `body` with another value in one place.
@@ -226,7 +231,7 @@ async fn what_is_wrong_with_a_field_is_told_without_its_value() {
 
 #[tokio::test]
 async fn an_account_too_many_is_refused() {
-    let app = TestApp::with(ENCRYPTION, |_| ()).await;
+    let app = patient().await;
     let ada = app.registered("ada@example.com").await;
     let at = |n: i64| but(kite(), "user_id_broker", json!(format!("AB{n}")));
     for n in 0..countersign_issuer::trading_accounts::MOST {
@@ -235,6 +240,35 @@ async fn an_account_too_many_is_refused() {
     link(&app, &ada, at(99)).await.refused(409, "too_many_trading_accounts");
     let bob = app.registered("bob@example.com").await;
     linked(&app, &bob, at(99)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_linked_at_once_there_are_no_more_than_a_user_may_have() {
+    let app = patient().await;
+    let ada = app.registered("ada@example.com").await;
+    let at = |n: i64| but(kite(), "user_id_broker", json!(format!("AB{n}")));
+    for n in 4..countersign_issuer::trading_accounts::MOST {
+        linked(&app, &ada, at(n)).await;
+    }
+    let calls = (100..116).map(|n| link(&app, &ada, at(n)).into_future());
+    let answers = futures_util::future::join_all(calls).await;
+    let made = answers.iter().filter(|answer| answer.status == StatusCode::CREATED).count();
+    assert_eq!((made, listed(&app, &ada).await.len()), (4, 50), "{answers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn accounts_linked_while_their_owner_is_deleted_are_not_there() {
+    let app = patient().await;
+    let ada = app.registered("ada@example.com").await;
+    let at = |n: i64| but(kite(), "user_id_broker", json!(format!("AB{n}")));
+    let delete = app.call(Method::DELETE, "/v1/users/me").by(&ada).json(json!({"password": PASSWORD}));
+    let calls = (0..40).map(|n| link(&app, &ada, at(n)).into_future());
+    let (deleted, answers) = tokio::join!(delete.into_future(), futures_util::future::join_all(calls));
+    deleted.expect(StatusCode::NO_CONTENT);
+    for answer in answers {
+        assert!([StatusCode::CREATED, StatusCode::UNAUTHORIZED].contains(&answer.status), "{answer:?}");
+    }
+    assert_eq!(app.value::<i64>("SELECT COUNT(*) FROM trading_accounts").await, 0);
 }
 
 #[tokio::test]
@@ -253,7 +287,7 @@ async fn with_its_owner_an_account_goes() {
     let bob = app.registered("bob@example.com").await;
     let id = linked(&app, &ada, kite()).await;
     linked(&app, &bob, kite()).await;
-    let password = json!({"password": crate::stage::PASSWORD});
+    let password = json!({"password": PASSWORD});
     let deleted = app.call(Method::DELETE, "/v1/users/me").by(&ada).json(password).await;
     deleted.expect(StatusCode::NO_CONTENT);
     assert_eq!(app.value::<i64>("SELECT COUNT(*) FROM trading_accounts").await, 1);
@@ -300,6 +334,13 @@ async fn a_service_finds_the_accounts_of_a_user_and_reads_the_credentials_of_act
     let read = events["items"].as_array().unwrap().iter().find(|event| event["type"] == "credentials_read");
     let read = read.unwrap();
     assert_eq!((&read["actor"], &read["session_id"]), (&json!("service:edge"), &json!(one)));
+    // Those that named her, whatever else they asked for.
+    let lists = events["items"].as_array().unwrap().iter();
+    let lists: Vec<_> = lists.filter(|event| event["type"] == "trading_accounts_read").collect();
+    assert_eq!(lists.len(), 3, "{events}");
+    assert!(
+        lists.iter().all(|event| event["actor"] == "service:edge" && event["subject"] == ada.id.as_str())
+    );
     assert_eq!(
         app.value::<i64>("SELECT COUNT(*) FROM audit_events WHERE type = 'credentials_read'").await,
         1

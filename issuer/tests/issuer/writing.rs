@@ -11,7 +11,7 @@ use http::StatusCode;
 use serde_json::json;
 use tokio::sync::{oneshot, watch};
 
-use crate::stage::{Answer, ON_A_FILE, PASSWORD, Person, TestApp};
+use crate::stage::{Answer, ON_A_FILE, PASSWORD, Person, TestApp, part};
 
 async fn note(tx: &mut Tx<'_>, name: &str) -> Result<(), Error> {
     let insert = sqlx::query("INSERT INTO counters (name, value) VALUES ($1, 0)").bind(name.to_owned());
@@ -89,14 +89,23 @@ async fn a_caller_who_goes_away_leaves_no_half() {
 
 /// Holds up the one writer of SQLite until the sender is dropped or used.
 fn hold_up(app: &TestApp) -> (oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+    hold_up_before(app, "UPDATE counters SET value = value")
+}
+
+/// Likewise; then this is done, ahead of all that waits.
+fn hold_up_before(
+    app: &TestApp,
+    statement: &'static str,
+) -> (oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
     let (release, released) = oneshot::channel::<()>();
     let released = Arc::new(tokio::sync::Mutex::new(Some(released)));
     let db = app.app.db.clone();
     let held = tokio::spawn(async move {
-        let work = db.write(async move |_| {
+        let work = db.write(async move |tx| {
             if let Some(released) = released.lock().await.take() {
                 let _ = released.await;
             }
+            sqlx::query(statement).execute(tx.connection()).await?;
             Ok(())
         });
         work.await.unwrap();
@@ -124,6 +133,20 @@ async fn a_wait_for_the_writer_does_not_count_as_grace() {
     // The first answer got lost; the retry comes within the grace of when it was made.
     app.pass(30);
     app.refresh(&ada.refresh_token).await.expect(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_refresh_that_waited_says_the_roles_that_hold_then() {
+    let app = TestApp::with(ON_A_FILE, |_| ()).await;
+    let root = app.admin("root@example.com").await;
+    let (release, held) = hold_up_before(&app, "UPDATE users SET roles = 'user'");
+    tokio::task::yield_now().await;
+    let refreshed = tokio::spawn(refreshing(&app, &root));
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    release.send(()).unwrap();
+    held.await.unwrap();
+    let answer = refreshed.await.unwrap().expect(StatusCode::OK).json();
+    assert_eq!(part(answer["access_token"].as_str().unwrap(), 1)["roles"], json!(["user"]));
 }
 
 #[tokio::test]
@@ -215,6 +238,11 @@ async fn one_issuer_has_a_lease_until_it_ends() {
     assert!(!take(&one).await);
     app.clock.set(app.clock.now().minus(86_400));
     assert!(take(&one).await && !take(&two).await);
+    // Whoever has none gives none up.
+    two.release(&app.app.db).await;
+    assert!(!take(&two).await);
+    one.release(&app.app.db).await;
+    assert!(take(&two).await);
 }
 
 #[tokio::test]

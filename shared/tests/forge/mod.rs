@@ -39,6 +39,7 @@ pub fn claims() -> AccessClaims {
         jti: Some("0193a1b2-0000-7000-8000-000000000002".into()),
         client_id: Some("first-party".into()),
         session_id: Some("0193a1b2-0000-7000-8000-000000000003".into()),
+        credential_id: None,
         email: Some("ada@example.com".into()),
         name: Some("Ada".into()),
         roles: vec!["user".into()],

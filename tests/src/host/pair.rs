@@ -1,5 +1,7 @@
 //! One worker twice: as it is shipped, and on the SDK. Both are driven alike, and a difference panics the test.
 
+use std::time::Duration;
+
 use super::process::Process;
 use super::traffic::{Outcome, Request};
 use super::worker::{self, Call};
@@ -133,6 +135,11 @@ impl Worker {
     /// Lets the timer fire, if the module has set one.
     pub fn tick(&mut self) {
         self.both(worker::Worker::tick);
+    }
+
+    /// How often the module wants its timer to fire.
+    pub fn tick_period(&self) -> Option<Duration> {
+        self.first.left().0
     }
 
     /// Makes the next request one in the middle of which the module is called for everything else. Only for our own

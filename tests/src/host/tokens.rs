@@ -32,6 +32,7 @@ impl Issuer {
             jti: Some("t-1".into()),
             client_id: Some("first-party".into()),
             session_id: Some("s-ada".into()),
+            credential_id: None,
             email: Some("ada@example.com".into()),
             name: Some("Ada".into()),
             roles: vec!["user".into(), "trader".into()],

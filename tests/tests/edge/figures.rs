@@ -21,12 +21,16 @@ const OF_PROMETHEUS: [&str; 2] = ["instance", "job"];
 /// An expression, and where it stands.
 type Query = (String, String);
 
+fn rules() -> Vec<Value> {
+    let document: Value = serde_saphyr::from_str(ALERTS).unwrap();
+    let groups = document["groups"].as_array().unwrap();
+    groups.iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
+}
+
 /// The alerts: name, expression, and every text with places for labels in it.
 fn alerts() -> Vec<(String, String, String)> {
-    let document: Value = serde_saphyr::from_str(ALERTS).unwrap();
-    let rules =
-        document["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap());
-    let alerts = rules.map(|rule| {
+    let rules = rules();
+    let alerts = rules.iter().map(|rule| {
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{rule}")).to_owned();
         let annotations = text(&rule["annotations"]["summary"]) + &text(&rule["annotations"]["description"]);
         assert!(["critical", "warning", "info"].contains(&&*text(&rule["labels"]["severity"])), "{rule}");
@@ -198,4 +202,22 @@ fn the_text_of_an_alert_names_only_labels_that_its_expression_leaves() {
             assert!(left, "{name}: {label} is not left by {expr}");
         }
     }
+}
+
+/// Strangers can cause every other refusal, and could wake an operator by it.
+#[test]
+fn no_refusal_that_strangers_can_cause_is_critical() {
+    let mut seen = 0;
+    for rule in rules().iter().filter(|rule| rule["labels"]["severity"] == "critical") {
+        let (name, expr) = (rule["alert"].as_str().unwrap(), rule["expr"].as_str().unwrap());
+        for selector in parts(name, expr).selectors {
+            if selector.name.as_deref() == Some("countersign_requests") {
+                let reason = selector.matchers.matchers.iter().find(|matcher| matcher.name == "reason");
+                let reason = reason.unwrap_or_else(|| panic!("{name}: whatever the reason"));
+                assert_eq!((&reason.op, &*reason.value), (&MatchOp::Equal, "unavailable"), "{name}");
+                seen += 1;
+            }
+        }
+    }
+    assert_eq!(seen, 1);
 }

@@ -1,7 +1,11 @@
 //! What Envoy's guide for edge proxies asks, in the bootstrap as it runs.
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
+use super::alone::PATIENCE;
 use super::{platform, raw, token};
 
 #[tokio::test]
@@ -61,6 +65,29 @@ async fn a_503_of_the_filter_stays_its_own() {
     stack.stop().await.unwrap();
 }
 
+/// Envoy takes 1024 connections to an upstream unless it is told otherwise, and lets whoever comes next wait.
+#[tokio::test]
+async fn a_service_has_more_websockets_than_envoy_grants_by_itself() {
+    let (stack, _folder) = platform().await;
+    let token = token(&stack, "ada@example.com").await;
+    let handshake = format!(
+        "GET /ws/quotes HTTP/1.1\r\nhost: edge\r\nauthorization: Bearer {token}\r\nconnection: Upgrade\r\n\
+         upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    let mut open = Vec::new();
+    for number in 0..1_100 {
+        let mut stream = TcpStream::connect(("127.0.0.1", stack.ports.edge)).await.unwrap();
+        stream.write_all(handshake.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        let answered = timeout(PATIENCE, stream.read_exact(&mut status)).await;
+        answered.unwrap_or_else(|_| panic!("the {number}th gets no answer")).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 101", "{number}");
+        open.push(stream);
+    }
+    drop(open);
+    stack.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn head_goes_where_get_goes() {
     let (stack, _folder) = platform().await;
@@ -95,11 +122,26 @@ async fn memory_time_and_trust_are_bounded() {
         .find(|route| route["match"]["prefix"] == "/ws/")
         .unwrap();
     assert_eq!(sockets["route"]["max_stream_duration"]["max_stream_duration"], "43200s");
+    let monitors =
+        config("BootstrapConfigDump")["bootstrap"]["overload_manager"]["resource_monitors"].clone();
+    let connections = monitors
+        .as_array()
+        .unwrap()
+        .iter()
+        .find_map(|monitor| monitor["typed_config"].get("max_active_downstream_connections"))
+        .map(|most| most.as_str().unwrap().parse::<u64>().unwrap())
+        .unwrap();
     for cluster in config("ClustersConfigDump")["static_clusters"].as_array().unwrap() {
         let cluster = &cluster["cluster"];
         // What the filter itself asks may be answered with a whole page of revocations.
         let most = if cluster["name"] == "issuer-internal" { 1 << 20 } else { 64 << 10 };
         assert_eq!(cluster["per_connection_buffer_limit_bytes"], most, "{cluster}");
+        if ["backend", "ticker"].contains(&cluster["name"].as_str().unwrap()) {
+            let threshold = &cluster["circuit_breakers"]["thresholds"][0];
+            for resource in ["max_connections", "max_requests"] {
+                assert_eq!(threshold[resource], connections, "{cluster}");
+            }
+        }
     }
     stack.stop().await.unwrap();
 }

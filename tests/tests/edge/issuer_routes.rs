@@ -21,8 +21,8 @@ async fn every_public_call_is_routed_and_no_internal_one() {
         .await
         .unwrap();
     let bearer = token(&stack, "ada@example.com").await;
-    let reason = async |method: &str, path: &str| {
-        let call = client.request(method.parse().unwrap(), stack.edge_url(path)).bearer_auth(&bearer);
+    let reason = async |bearer: &str, method: &str, path: &str| {
+        let call = client.request(method.parse().unwrap(), stack.edge_url(path)).bearer_auth(bearer);
         let answer = call.send().await.unwrap();
         let body = answer.text().await.unwrap();
         let body: Value = serde_json::from_str(&body).unwrap_or_default();
@@ -33,7 +33,7 @@ async fn every_public_call_is_routed_and_no_internal_one() {
     for (path, methods) in document["paths"].as_object().unwrap() {
         let concrete = path.replace("{id}", "01940000-0000-7000-8000-000000000001");
         for method in methods.as_object().unwrap().keys() {
-            let reason = reason(&method.to_uppercase(), &concrete).await;
+            let reason = reason(&bearer, &method.to_uppercase(), &concrete).await;
             let routed = !unrouted.contains(&reason.as_str());
             assert_eq!(routed, !FOR_PROBES.contains(&path.as_str()), "{method} {path}: {reason:?}");
             calls += 1;
@@ -43,17 +43,19 @@ async fn every_public_call_is_routed_and_no_internal_one() {
     for page in ["/api/auth/openapi.json", "/api/auth/docs/"] {
         assert_eq!(client.get(stack.edge_url(page)).send().await.unwrap().status(), 200, "{page}");
     }
+    // Some of these calls end sessions, and the edge knows it soon: what is left is asked by somebody else.
+    let bearer = token(&stack, "grace@example.com").await;
     // Below /api/, what is not the issuer's is the backend's.
     for path in ["/api/authors", "/api/auth"] {
         let answer = client.get(stack.edge_url(path)).bearer_auth(&bearer).send().await.unwrap();
         assert_eq!(answer.status(), 404, "{path}");
-        assert_eq!(reason("GET", path).await, "", "{path}");
+        assert_eq!(reason(&bearer, "GET", path).await, "", "{path}");
     }
     for path in
         ["/metrics", "/v1/internal/", "/v1/internal/revocations", "/v1/internal", "/docs", "/v1/openapi.json"]
     {
         for method in ["GET", "POST"] {
-            let reason = reason(method, path).await;
+            let reason = reason(&bearer, method, path).await;
             assert!(unrouted.contains(&reason.as_str()), "{method} {path}: {reason:?}");
         }
     }

@@ -6,14 +6,13 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
-use countersign_stack::artifacts::Artifacts;
 use countersign_stack::stack::{Ports, Stack, State, Times, free_port, http_client};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::platform;
+use super::{ARTIFACTS, platform};
 
 fn up(arguments: &[&str]) -> Command {
-    let mut command = Command::new(Artifacts::provide().unwrap().stack);
+    let mut command = Command::new(&ARTIFACTS.stack);
     command.arg("up").args(arguments);
     command
 }
@@ -176,7 +175,7 @@ async fn edits_of_envoys_files_are_kept() {
     drop(state);
     let restart = async || {
         let state = State::open(folder.path().join("up")).unwrap();
-        let artifacts = Artifacts::provide().unwrap();
+        let artifacts = ARTIFACTS.clone();
         let stack = Stack::start(artifacts, state, ports, Times::DEFAULT, false).await.unwrap();
         stack.stop().await.unwrap();
         files.each_ref().map(|file| std::fs::read_to_string(file).unwrap())
@@ -241,7 +240,7 @@ async fn a_broken_issuer_config_stops_the_start_with_its_reason() {
 }
 
 async fn start(folder: &Path) -> Result<Stack, String> {
-    let (artifacts, state) = (Artifacts::provide().unwrap(), State::open(folder.join("up")).unwrap());
+    let (artifacts, state) = (ARTIFACTS.clone(), State::open(folder.join("up")).unwrap());
     Stack::start(artifacts, state, Ports::free().unwrap(), Times::DEFAULT, false)
         .await
         .map_err(|error| format!("{error:#}"))
@@ -250,7 +249,7 @@ async fn start(folder: &Path) -> Result<Stack, String> {
 #[tokio::test]
 async fn accounts_and_keys_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let (artifacts, state) = (Artifacts::provide().unwrap(), State::open(folder.path().join("up")).unwrap());
+    let (artifacts, state) = (ARTIFACTS.clone(), State::open(folder.path().join("up")).unwrap());
     let ports = Ports::free().unwrap();
     let stack = Stack::start(artifacts.clone(), state.clone(), ports, Times::DEFAULT, false).await.unwrap();
     let token = super::token(&stack, "ada@example.com").await;
@@ -275,7 +274,7 @@ async fn a_second_stack_does_not_touch_the_state_of_the_first() {
 #[tokio::test]
 async fn what_is_there_is_kept_when_the_admin_password_is_lost() {
     let folder = tempfile::tempdir().unwrap();
-    let (artifacts, state) = (Artifacts::provide().unwrap(), State::open(folder.path().join("up")).unwrap());
+    let (artifacts, state) = (ARTIFACTS.clone(), State::open(folder.path().join("up")).unwrap());
     let ports = Ports::free().unwrap();
     let stack = Stack::start(artifacts.clone(), state.clone(), ports, Times::DEFAULT, false).await.unwrap();
     let config = std::fs::read_to_string(state.issuer_config()).unwrap();

@@ -6,34 +6,52 @@ mod abi;
 mod alone;
 mod browsers;
 mod clients;
+mod clock;
 mod figures;
+mod forms;
 mod guide;
 mod hostile;
+mod hostile_exchange;
+mod hostile_feed;
+mod hostile_keys;
+mod identity;
 mod indicators;
+mod interleaved;
+mod internal_tls;
 mod issuer_routes;
 mod launcher;
 mod live;
+mod malformed_tokens;
 mod observed;
 mod openapi;
+mod places;
+mod pressure;
 mod raw;
 mod rbac;
 mod readings;
 mod sdk;
+mod services;
+mod stage;
 mod try_it;
+mod upgrades;
 
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::LazyLock;
 
-use countersign_stack::artifacts::{self, Artifacts};
+use countersign_stack::artifacts::Artifacts;
 use countersign_stack::stack::{Ports, Stack, State, Times};
 use tempfile::TempDir;
 
-fn module() -> PathBuf {
-    artifacts::filter().unwrap()
+/// What is tried here, asked of cargo once.
+static ARTIFACTS: LazyLock<Artifacts> = LazyLock::new(|| Artifacts::provide().unwrap());
+
+fn module() -> &'static Path {
+    &ARTIFACTS.filter
 }
 
 /// A platform of one test's own. The folder goes with it.
 async fn platform() -> (Stack, TempDir) {
-    start(Artifacts::provide().unwrap()).await
+    start(ARTIFACTS.clone()).await
 }
 
 async fn start(artifacts: Artifacts) -> (Stack, TempDir) {

@@ -10,13 +10,13 @@ use tempfile::TempDir;
 use super::clients::{program, run};
 use super::{platform, token};
 
-/// A platform whose issuer lets everyone fail as often as they like.
+/// A platform whose issuer lets everyone fail, and have messages sent, as often as they like.
 async fn patient_platform() -> (Stack, TempDir) {
     let (mut stack, folder) = platform().await;
     stack.stop_service("issuer").await.unwrap();
     let file = stack.state.issuer_config();
     let config = std::fs::read_to_string(&file).unwrap();
-    let limits = "\n[limits]\nfailures_per_account = 1000\nfailures_per_address = 1000000\n";
+    let limits = "\n[limits]\nfailures_per_account = 1000\nfailures_per_address = 1000000\nmessages_per_address = 1000000\n";
     std::fs::write(&file, config + limits).unwrap();
     stack.start_issuer().await.unwrap();
     (stack, folder)
@@ -32,6 +32,11 @@ async fn document(stack: &Stack) -> Value {
     reqwest::get(stack.issuer_url("/v1/openapi.json")).await.unwrap().json().await.unwrap()
 }
 
+async fn internal_document(stack: &Stack) -> Value {
+    let url = format!("http://127.0.0.1:{}/v1/internal/openapi.json", stack.ports.internal);
+    reqwest::get(url).await.unwrap().json().await.unwrap()
+}
+
 /// How many calls a document describes.
 fn calls(document: &Value) -> usize {
     let paths = document["paths"].as_object().unwrap();
@@ -39,13 +44,15 @@ fn calls(document: &Value) -> usize {
 }
 
 #[tokio::test]
-async fn the_document_is_openapi() {
+async fn the_documents_are_openapi() {
     let (stack, folder) = platform().await;
-    let file = folder.path().join("openapi.json");
-    std::fs::write(&file, document(&stack).await.to_string()).unwrap();
-    let mut validator = python("openapi_spec_validator");
-    validator.args(["--schema", "3.1"]).arg(&file);
-    run(validator).await;
+    for document in [document(&stack).await, internal_document(&stack).await] {
+        let file = folder.path().join("openapi.json");
+        std::fs::write(&file, document.to_string()).unwrap();
+        let mut validator = python("openapi_spec_validator");
+        validator.args(["--schema", "3.1"]).arg(&file);
+        run(validator).await;
+    }
     stack.stop().await.unwrap();
 }
 

@@ -58,7 +58,8 @@ pub(crate) async fn upstream(port: u16) -> tokio::task::JoinHandle<String> {
     })
 }
 
-/// Sends one request by HTTP/2, where a method may be anything, and returns what comes back of its body.
+/// Sends one request by HTTP/2, where a method may be anything, and returns what comes back of its body: nothing, if the stream
+/// or the connection is ended without an answer.
 pub(crate) async fn http2(port: u16, headers: &[(&str, &str)]) -> String {
     let mut block = Vec::new();
     for (name, value) in headers {
@@ -88,8 +89,10 @@ pub(crate) async fn http2(port: u16, headers: &[(&str, &str)]) -> String {
         let read = timeout(Duration::from_secs(10), stream.read(&mut buffer))
             .await
             .expect("no answer in 10 s")
-            .unwrap();
-        assert!(read > 0, "the connection was closed without a word");
+            .unwrap_or(0);
+        if read == 0 {
+            return String::from_utf8_lossy(&body).into_owned();
+        }
         received.extend_from_slice(&buffer[..read]);
     }
 }

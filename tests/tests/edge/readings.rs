@@ -23,6 +23,17 @@ async fn a_method_that_is_not_upper_case_is_refused_over_http2_too() {
         let refused = send(method).await;
         assert!(refused.contains("bad_request"), "{method}: {refused}");
     }
+    // WebSockets by HTTP/2 (RFC 8441) are not offered here, and not taken.
+    let connect = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "http"),
+        (":authority", "edge"),
+        (":path", "/ws/quotes"),
+        ("authorization", &*bearer),
+    ];
+    let answer = raw::http2(stack.ports.edge, &connect).await;
+    assert!(!answer.contains("welcome"), "{answer}");
     stack.stop().await.unwrap();
 }
 

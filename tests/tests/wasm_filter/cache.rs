@@ -95,6 +95,12 @@ fn a_removed_key_takes_its_tokens_along() {
     process.advance(Duration::from_secs(60));
     edge.tick();
     edge.answer(200, jwks([&new]).to_string());
+    // It may be of a key that was made since.
+    let waiting = edge.begin(&Request::get("/api/x").bearer(&token));
+    edge.tick();
+    edge.answer(200, jwks([&new]).to_string());
+    assert_eq!(edge.outcome(waiting).unwrap().reason(), "unknown_key");
+    edge.end(waiting);
     assert_eq!(send(&mut edge, &token), "unknown_key");
     assert_eq!(send(&mut edge, &new.ada()), "forwarded");
 }

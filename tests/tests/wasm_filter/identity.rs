@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::{edge, edge_config, issuer, worker};
 
-const IDENTITY: [&str; 5] = ["x-user-id", "x-user-email", "x-user-roles", "x-session-id", "x-auth-method"];
+const IDENTITY: [&str; 6] =
+    ["x-user-id", "x-user-email", "x-user-roles", "x-session-id", "x-service-name", "x-auth-method"];
 
 /// Ways to write a name: any character between its words that is no letter or digit.
 fn spellings(name: &str) -> Vec<String> {
@@ -35,6 +36,7 @@ fn upstreams_learn_who_is_calling() {
     assert_eq!(upstream.get("x-user-email"), Some("ada@example.com"));
     assert_eq!(upstream.get("x-user-roles"), Some("user,trader"));
     assert_eq!(upstream.get("x-session-id"), Some("s-ada"));
+    assert_eq!(upstream.get("x-service-name"), None);
     assert_eq!(upstream.get("x-auth-method"), Some("jwt"));
     assert_eq!(upstream.get(":path"), Some("/api/positions"));
 }
@@ -46,7 +48,7 @@ fn upstreams_get_the_headers_that_are_configured_and_never_the_clients() {
     let mut edge = worker(&config);
     let outcome = edge.send(&spoofed(Request::get("/api/positions")).bearer(issuer().ada()));
     let got = IDENTITY.map(|name| outcome.upstream().get(name));
-    assert_eq!(got, [Some("u-ada"), None, None, None, Some("jwt")]);
+    assert_eq!(got, [Some("u-ada"), None, None, None, None, Some("jwt")]);
     assert!(outcome.upstream().0.iter().all(|(_, value)| value != b"mallory"));
     // What is not told still counts: the rule asks for a role.
     let admin = AccessClaims { roles: vec!["admin".into()], ..Issuer::claims() };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign_claims::AccessClaims;
-use countersign_tests::host::{Issuer, Process, Request, Worker, jwks};
+use countersign_tests::host::{Issuer, Process, Request, START, Worker, jwks};
 use serde_json::{Value, json};
 
 use super::{edge_config, issuer};
@@ -128,6 +128,19 @@ fn an_unknown_key_id_brings_the_new_key_early() {
         assert_eq!(send(worker, &new.ada()), "forwarded");
         assert_eq!(send(worker, &old.ada()), "forwarded");
     }
+}
+
+#[test]
+fn a_key_that_signs_a_moment_after_the_set_was_fetched_refuses_nobody() {
+    let process = Process::new();
+    let mut workers = [process.worker(&remote_config()).unwrap()];
+    let (old, new) = (issuer(), Issuer::new("k2", 2));
+    pass(&process, &mut workers, SECOND, &jwks([&old]));
+    let stream = workers[0].begin(&Request::get("/api/x").bearer(new.ada()));
+    assert!(workers[0].outcome(stream).is_none(), "it waits");
+    assert_eq!(pass(&process, &mut workers, SECOND, &jwks([&old, &new])), 1);
+    assert_eq!(workers[0].outcome(stream).unwrap().reason(), "forwarded");
+    workers[0].end(stream);
 }
 
 #[test]
@@ -285,6 +298,21 @@ fn keys_that_are_older_than_their_longest_age_are_no_longer_trusted() {
 }
 
 #[test]
+fn keys_grow_old_from_the_moment_at_which_the_clock_is_set_back() {
+    let process = Process::new();
+    process.advance(86_400 * SECOND);
+    let mut edge = process.worker(&with_max_age()).unwrap();
+    edge.tick();
+    edge.answer(200, jwks([&issuer()]).to_string());
+    process.set_time(START);
+    away(&process, &mut edge, SECOND);
+    away(&process, &mut edge, 600 * SECOND);
+    assert_eq!(send(&mut edge, &fresh(&process)), "forwarded", "as old as it may be");
+    away(&process, &mut edge, SECOND);
+    assert_eq!(send(&mut edge, &fresh(&process)), "unavailable");
+}
+
+#[test]
 fn keys_that_are_fetched_again_in_time_never_grow_too_old() {
     let process = Process::new();
     let mut edge = process.worker(&with_max_age()).unwrap();
@@ -370,6 +398,10 @@ fn the_wish_for_an_unknown_key_outlives_the_window_in_which_nobody_may_ask() {
     let mut workers = workers(&process, 1);
     let (old, new) = (issuer(), Issuer::new("k2", 2));
     pass(&process, &mut workers, SECOND, &jwks([&old]));
+    let first = workers[0].begin(&Request::get("/api/x").bearer(new.ada()));
+    assert_eq!(pass(&process, &mut workers, SECOND, &jwks([&old])), 1);
+    assert_eq!(workers[0].outcome(first).unwrap().reason(), "unknown_key");
+    workers[0].end(first);
     assert_eq!(send(&mut workers[0], &new.ada()), "unknown_key");
     assert_eq!(pass(&process, &mut workers, 3 * SECOND, &jwks([&old, &new])), 0, "too early to ask again");
     assert_eq!(pass(&process, &mut workers, 2 * SECOND, &jwks([&old, &new])), 1);

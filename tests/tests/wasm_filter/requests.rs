@@ -100,6 +100,7 @@ fn every_refusal_says_why() {
         Reject::OriginNotAllowed.reason(),
         Reject::MissingCredential.reason(),
         Reject::ApiKeyRefused.reason(),
+        Reject::ApiKeysLimited.reason(),
         Reject::Unavailable.reason(),
     ]);
     for (reject, request) in refusals() {
@@ -203,6 +204,21 @@ fn a_handshake_has_no_body() {
             "bad_request",
             "{name}: {value}"
         );
+    }
+}
+
+/// Envoy opens a WebSocket by any method; one that was not begun as one would not end with its token.
+#[test]
+fn a_handshake_is_a_get() {
+    let (mut edge, ada) = (edge(), issuer().ada());
+    for method in ["POST", "PUT", "OPTIONS", "CONNECT"] {
+        for path in ["/ws/quotes", "/api/x", "/public/x"] {
+            let request = Request::new(method, path).bearer(&ada).header("Connection", "Upgrade");
+            let websocket = request.clone().header("Upgrade", "WebSocket");
+            assert_eq!(edge.send(&websocket).reason(), "bad_request", "{method} {path}");
+            let other = edge.send(&request.header("Upgrade", "h2c")).reason();
+            assert_ne!(other, "bad_request", "{method} {path}");
+        }
     }
 }
 

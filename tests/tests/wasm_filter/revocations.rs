@@ -77,6 +77,12 @@ fn a_session_that_has_ended_is_refused_by_every_worker_within_a_tick() {
 }
 
 #[test]
+fn what_one_worker_has_read_the_others_know_within_a_tenth_of_a_second() {
+    let edge = process().worker(&config()).unwrap();
+    assert!(edge.tick_period().unwrap() <= Duration::from_millis(100));
+}
+
+#[test]
 fn one_worker_asks_with_the_service_token_and_nobody_logs_it() {
     let process = process();
     let [mut first, mut second] = [(); 2].map(|()| process.worker(&config()).unwrap());
@@ -113,6 +119,17 @@ fn without_a_service_token_the_configuration_is_refused() {
         assert!(error.contains("configuration refused: revocations: needs the service token"), "{error}");
         assert!(error.contains("COUNTERSIGN_SERVICE_TOKEN") && !error.contains("a b"), "{error}");
         assert!(process.worker(&edge_config()).is_ok(), "nobody else needs it");
+    }
+}
+
+#[test]
+fn a_service_token_from_a_file_is_good_with_the_newline_at_its_end() {
+    for end in ["\n", "\r\n"] {
+        let process = process();
+        process.set_env("COUNTERSIGN_SERVICE_TOKEN", &format!("{TOKEN}{end}"));
+        let mut edge = process.worker(&config()).unwrap();
+        edge.tick();
+        assert_eq!(edge.calls().next().unwrap().headers.get("x-service-token"), Some(TOKEN));
     }
 }
 
@@ -261,6 +278,56 @@ fn what_is_stale_refuses_or_not_as_configured() {
         edge.answer(200, page(10, &[], false).to_string());
         assert_eq!(send(&mut edge, "ada"), "forwarded", "and current again");
     }
+}
+
+#[test]
+fn a_clock_that_was_ahead_for_a_while_lets_no_ended_session_in() {
+    let process = process();
+    let mut config = config();
+    config["revocations"]["when_stale"] = json!("refuse");
+    let [mut first, mut second] = [(); 2].map(|()| process.worker(&config).unwrap());
+    feed(&mut first, &page(10, &["s-eve"], true));
+    second.tick();
+    // By this clock the token has ended, and its revocation with it.
+    process.advance(Duration::from_secs(3600));
+    feed(&mut first, &page(10, &[], false));
+    second.tick();
+    process.advance(Duration::from_secs(1));
+    first.tick();
+    assert_eq!(first.calls().count(), 1, "the long poll");
+    process.set_time(START + 1);
+    for worker in [&mut first, &mut second] {
+        worker.tick();
+        assert_eq!(send(worker, "eve"), "unavailable", "what is revoked is not known");
+    }
+    let newest = first.calls().last().unwrap().headers.get(":path").map(str::to_owned);
+    assert_eq!(newest.as_deref(), Some("/v1/internal/revocations?wait=0"));
+    // What was asked before says nothing of what was forgotten.
+    first.answer(200, page(10, &[], false).to_string());
+    assert_eq!(send(&mut first, "eve"), "unavailable");
+    first.answer(200, page(10, &["s-eve"], true).to_string());
+    second.tick();
+    for worker in [&mut first, &mut second] {
+        assert_eq!((send(worker, "eve"), send(worker, "ada")), ("revoked".into(), "forwarded".into()));
+    }
+}
+
+#[test]
+fn a_process_that_stood_still_asks_at_once_and_waits_for_no_answer_from_before() {
+    let process = process();
+    let mut edge = process.worker(&config()).unwrap();
+    feed(&mut edge, &page(10, &[], true));
+    process.advance(TICK);
+    edge.tick();
+    assert_eq!(edge.calls().count(), 1, "the long poll");
+    process.advance(Duration::from_secs(300));
+    edge.tick();
+    assert_eq!(edge.calls().count(), 2);
+    // Of the old question nothing comes any more, whatever is said.
+    edge.answer(200, page(11, &["s-ada"], false).to_string());
+    assert_eq!(send(&mut edge, "ada"), "forwarded");
+    edge.answer(200, page(11, &["s-bob"], false).to_string());
+    assert_eq!(send(&mut edge, "bob"), "revoked");
 }
 
 #[test]

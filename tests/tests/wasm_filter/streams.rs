@@ -132,7 +132,7 @@ fn a_stream_that_stays_silent_is_closed_without_a_word() {
     let mut edge = worker(&process);
     let stream = open(&mut edge, "/ws/quotes");
     process.set_time(START + 900);
-    for _ in 0..5 {
+    for _ in 0..2 {
         edge.tick();
         assert!(edge.is_open(stream));
         process.advance(TICK);
@@ -141,6 +141,25 @@ fn a_stream_that_stays_silent_is_closed_without_a_word() {
     assert!(!edge.is_open(stream));
     edge.tick();
     assert_eq!(process.metric("countersign_streams.outcome.cut.reason.token_expired"), 1);
+}
+
+#[test]
+fn a_stream_that_stays_silent_ends_within_a_second_of_its_session_on_every_worker() {
+    let process = process();
+    let mut workers = [(); 2].map(|()| process.worker(&config()).unwrap());
+    feed(&mut workers[0], &page(10, &[], true));
+    workers[1].tick();
+    let streams = workers.each_mut().map(|edge| open(edge, "/ws/quotes"));
+    process.advance(TICK);
+    feed(&mut workers[0], &page(11, &["s-ada"], false));
+    // As in Envoy, which takes another 0.3 s; the other worker has just ticked, and hears of it with its next tick.
+    for _ in 0..7 {
+        process.advance(Duration::from_millis(100));
+        workers.iter_mut().for_each(Worker::tick);
+    }
+    for (edge, stream) in workers.iter_mut().zip(streams) {
+        assert!(!edge.is_open(stream));
+    }
 }
 
 #[test]

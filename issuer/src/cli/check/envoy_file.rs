@@ -1,5 +1,6 @@
 //! Where the filter's configuration stands in the files that Envoy and what drives it read. Looks for it anywhere in the
-//! document, so that a bootstrap, an ECDS resource and a listener are all the same.
+//! document, so that a bootstrap, an ECDS resource and a listener are all the same; and in the manifests by which clusters
+//! hand it over.
 
 use serde_json::Value;
 
@@ -32,38 +33,73 @@ pub(super) fn read(text: &str) -> Result<Vec<Embedded>, String> {
     let mut found = Vec::new();
     for (at, document) in documents.iter().enumerate() {
         let place = if documents.len() > 1 { format!("document {}", at + 1) } else { String::new() };
-        search(document, place, &mut found);
+        search(document, place, &mut found)?;
     }
     if found.is_empty() && text.trim_start().starts_with('{') {
         return Ok(vec![itself()]);
     }
     if found.is_empty() {
         return Err("has no configuration of the filter in it: neither is it JSON, nor is there a typed_config of the \
-                    type envoy.extensions.filters.http.wasm.v3.Wasm"
+                    type envoy.extensions.filters.http.wasm.v3.Wasm, a WasmPlugin or an EnvoyExtensionPolicy"
             .to_owned());
     }
     Ok(found)
 }
 
-fn search(value: &Value, place: String, found: &mut Vec<Embedded>) {
+fn search(value: &Value, place: String, found: &mut Vec<Embedded>) -> Result<(), String> {
     match value {
         Value::Object(members) => {
             if members.get("@type").and_then(Value::as_str) == Some(WASM) {
                 let place = join(&place, "config.configuration");
                 let json = value.pointer("/config/configuration").and_then(configuration).unwrap_or_default();
-                return found.push(Embedded { place, json });
+                found.push(Embedded { place, json });
+                return Ok(());
             }
-            for (name, member) in members {
-                search(member, join(&place, name), found);
+            match members.get("kind").and_then(Value::as_str) {
+                Some("ConfigMap") => return search_files(value, &place, found),
+                Some("WasmPlugin") => {
+                    found.extend(given(value.pointer("/spec/pluginConfig"), &place, "spec.pluginConfig"));
+                }
+                Some("EnvoyExtensionPolicy") => {
+                    let plugins = value.pointer("/spec/wasm").and_then(Value::as_array).into_iter().flatten();
+                    found.extend(plugins.enumerate().filter_map(|(at, plugin)| {
+                        given(plugin.get("config"), &place, &format!("spec.wasm[{at}].config"))
+                    }));
+                }
+                _ => {
+                    for (name, member) in members {
+                        search(member, join(&place, name), found)?;
+                    }
+                }
             }
         }
         Value::Array(items) => {
             for (at, item) in items.iter().enumerate() {
-                search(item, format!("{place}[{at}]"), found);
+                search(item, format!("{place}[{at}]"), found)?;
             }
         }
         _ => {}
     }
+    Ok(())
+}
+
+/// The files of a ConfigMap.
+fn search_files(map: &Value, place: &str, found: &mut Vec<Embedded>) -> Result<(), String> {
+    for (name, text) in map.get("data").and_then(Value::as_object).into_iter().flatten() {
+        let is_for_envoy = [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending));
+        if let Some(text) = text.as_str().filter(|_| is_for_envoy) {
+            let place = join(place, &format!("data.{name}"));
+            let file: Value = serde_saphyr::from_str(text)
+                .map_err(|error| format!("{place} is neither JSON nor YAML: {error}"))?;
+            search(&file, place, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a manifest has for the filter, which gets it as JSON.
+fn given(configuration: Option<&Value>, place: &str, name: &str) -> Option<Embedded> {
+    Some(Embedded { place: join(place, name), json: configuration?.to_string() })
 }
 
 fn join(place: &str, name: &str) -> String {
@@ -115,6 +151,19 @@ mod tests {
                 vec![("document 2.b.config.configuration", "{\"issuer\": \"i\"}")],
             ),
             (wasm("{}"), vec![("config.configuration", "")]),
+            (
+                format!("kind: ConfigMap\ndata:\n  a.toml: 'b: ['\n  a.yaml: |\n    a: {string}"),
+                vec![("data.a.yaml.a.config.configuration", "{\"issuer\": \"i\"}")],
+            ),
+            (
+                "kind: WasmPlugin\nspec: {pluginConfig: {issuer: i}}".to_owned(),
+                vec![("spec.pluginConfig", "{\"issuer\":\"i\"}")],
+            ),
+            (
+                "a: 1\n---\nkind: EnvoyExtensionPolicy\nspec: {wasm: [{name: other}, {config: {issuer: i}}]}"
+                    .to_owned(),
+                vec![("document 2.spec.wasm[1].config", "{\"issuer\":\"i\"}")],
+            ),
         ] {
             let expected: Vec<_> =
                 expected.into_iter().map(|(place, json)| (place.to_owned(), json.to_owned())).collect();
@@ -124,7 +173,16 @@ mod tests {
 
     #[test]
     fn a_file_without_a_configuration_is_told() {
-        for text in ["", "a: 1", "- 1", "plain text", "a: [", "a: *nowhere"] {
+        for text in [
+            "",
+            "a: 1",
+            "- 1",
+            "plain text",
+            "a: [",
+            "a: *nowhere",
+            "kind: WasmPlugin",
+            "kind: ConfigMap\ndata: {a.yaml: 'b: ['}",
+        ] {
             assert!(read(text).is_err(), "{text:?}");
         }
     }

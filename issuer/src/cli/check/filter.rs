@@ -9,16 +9,16 @@ use anyhow::{Context as _, anyhow};
 use countersign_filter::config::{Config, SERVICE_TOKEN, WhenStale};
 use countersign_filter::credential::Accepted;
 use countersign_filter::policy::reach::{self, Example};
-use countersign_filter::policy::{Access, Matcher, Mode, Names, Rule};
+use countersign_filter::policy::{Access, Callers, Matcher, Mode, Names, Rule};
 use countersign_filter::request::RequestView;
 use serde::Serialize;
 
-use super::super::say;
+use super::super::{print, say};
 use super::envoy_file;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Check the filter's configuration in this file instead: its JSON, or YAML or JSON as Envoy reads it.
+    /// Check the filter's configuration in this file instead: its JSON, what Envoy reads, or a manifest of Kubernetes.
     #[arg(long, value_name = "FILE")]
     filter: Option<PathBuf>,
     /// Say which rule a request meets: 'GET /alerts/5', or 'GET /alerts/5 api.example.com'.
@@ -96,7 +96,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Option<ExitCode>> {
         report.add(embedded.place, embedded.json.as_bytes(), arguments)?;
     }
     if arguments.json {
-        say(serde_json::to_string_pretty(&report)?);
+        print(serde_json::to_string_pretty(&report)?)?;
     } else {
         report.print(file);
     }
@@ -306,6 +306,7 @@ fn allow(access: &Access, origins: &[Box<str>]) -> String {
         format!("{kind} {}", names.join(word))
     };
     let mut all = Vec::new();
+    all.extend(callers(&demands.callers));
     all.extend(demands.permissions.as_ref().map(|names| listed("permission", names)));
     all.extend(demands.roles.as_ref().map(|names| listed("role", names)));
     all.extend((!demands.methods.is_empty()).then(|| format!("amr {}", demands.methods.join(" or "))));
@@ -315,6 +316,19 @@ fn allow(access: &Access, origins: &[Box<str>]) -> String {
     }
     all.extend((!origins.is_empty()).then(|| format!("pages of {}", origins.join(" or "))));
     all.join("; ")
+}
+
+/// Who may pass besides, or instead of, users.
+fn callers(callers: &Callers) -> Option<String> {
+    let services = |names: &[Box<str>]| match names {
+        [] => "any service".to_owned(),
+        names => format!("service {}", names.join(" or ")),
+    };
+    match callers {
+        Callers::Users => None,
+        Callers::Services(names) => Some(services(names)),
+        Callers::Both(names) => Some(format!("any user or {}", services(names))),
+    }
 }
 
 fn shown(Example { method, path, host, websocket }: &Example) -> String {

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use indicatif::ProgressBar;
 
 use crate::ambient::Entropy;
 use crate::cli::{block_on, counted, say, settings, with_db};
 use crate::envelope::Envelope;
-use crate::trading_accounts::{Progress, Rewrap, rewrap};
+use crate::trading_accounts::{Progress, Rewrap, Unusable, rewrap};
 
 pub(super) fn run(config: &Path, entropy: Entropy) -> anyhow::Result<()> {
     let settings = settings(config)?;
@@ -23,16 +23,25 @@ pub(super) fn run(config: &Path, entropy: Entropy) -> anyhow::Result<()> {
         Ok(rewrap(db, &envelope, progress).await?)
     }));
     bar.finish_and_clear();
-    let Rewrap { rewrapped, replaced, lost } = done?;
-    say(format_args!("credentials of {rewrapped} accounts are protected by {current} now"));
+    let hint = "stopped; what is protected by the current key stays so, and running this again goes on with the rest";
+    let Rewrap { rewrapped, replaced, lost, unusable } = done.context(hint)?;
+    let accounts = if rewrapped == 1 { "account" } else { "accounts" };
+    say(format_args!("protected by {current} now: credentials of {rewrapped} {accounts}"));
     if replaced > 0 {
         say(format_args!("those of {replaced} were replaced meanwhile; run this again to be sure"));
     }
+    let mut left: Vec<String> = unusable
+        .into_iter()
+        .map(|(key, Unusable { why, keys })| {
+            format!("those of {keys} stay as they are: the key {key:?} cannot be used: {why}")
+        })
+        .collect();
     if lost > 0 {
-        bail!(
-            "those of {lost} do not open and stay as they are: the key that protects them is neither \
-             encryption.current_file nor among encryption.previous_files, or they were changed"
-        );
+        left.push(format!(
+            "those of {lost} do not open and stay as they are: the key that protects them is not in [encryption], or \
+             they were changed"
+        ));
     }
+    ensure!(left.is_empty(), left.join("; "));
     Ok(())
 }

@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::{block_on, printable, say, with_db};
+use super::{block_on, print, printable, say, with_db};
 use crate::access;
 use crate::accounts::ImportedUser;
 use crate::accounts::import::{Format, Outcome, Refusal, Rules, Users, store};
@@ -98,7 +98,7 @@ pub(super) fn run(settings: &Settings, arguments: Arguments) -> anyhow::Result<E
     imported.with_context(|| format!("{}, after line {}", file.display(), import.last))?;
     let Summary { imported, imported_before, refused, .. } = import.summary;
     if json {
-        say(serde_json::to_string(&import.summary)?);
+        print(serde_json::to_string(&import.summary)?)?;
     } else {
         let verb = if dry_run { "would be imported" } else { "imported" };
         say(format_args!("{verb}: {imported}, imported before: {imported_before}, refused: {refused}"));

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 
-use super::{say, with_db};
+use super::{print, with_db};
 use crate::accounts::{User, UserBody, is_invisible, store};
 use crate::config::Settings;
 
@@ -15,13 +15,13 @@ pub(super) async fn list(settings: &Settings, search: &str, json: bool) -> anyho
         beginning.bytes().all(|b| b.is_ascii_graphic()),
         "--search {search:?} is not what an address begins with"
     );
-    if !json {
-        say(format_args!(
-            "{:<36}  {:<32} {:<16} {:<9} {:<20}  NAME",
-            "ID", "EMAIL", "ROLES", "ACTIVE", "CREATED"
-        ));
-    }
     with_db(settings, async |db| {
+        if !json {
+            print(format_args!(
+                "{:<36}  {:<32} {:<16} {:<9} {:<20}  NAME",
+                "ID", "EMAIL", "ROLES", "ACTIVE", "CREATED"
+            ))?;
+        }
         let mut after: Option<String> = None;
         loop {
             let users = store::page(db.reads(), &beginning, after.as_deref(), STRETCH).await?;
@@ -30,33 +30,33 @@ pub(super) async fn list(settings: &Settings, search: &str, json: bool) -> anyho
             for (index, user) in users.into_iter().enumerate() {
                 if json {
                     let ahead = if first && index == 0 { "[" } else { "," };
-                    say(format_args!(
+                    print(format_args!(
                         "{ahead}{}",
                         serde_json::to_string(&UserBody::new(user, &settings.roles))?
-                    ));
+                    ))?;
                 } else {
-                    say_user(&user);
+                    print_user(&user)?;
                 }
             }
             after = Some(last);
         }
         if json {
-            say(if after.is_none() { "[]" } else { "]" });
+            print(if after.is_none() { "[]" } else { "]" })?;
         }
         Ok(())
     })
     .await
 }
 
-fn say_user(user: &User) {
+fn print_user(user: &User) -> anyhow::Result<()> {
     let (roles, created) = (user.roles.join(","), user.created_at.to_string());
     let active = if user.is_active { "active" } else { "inactive" };
-    say(format_args!(
+    print(format_args!(
         "{:<36}  {:<32} {roles:<16} {active:<9} {created:<20}  {}",
         user.id.as_str(),
         user.email,
         printable(&user.name)
-    ));
+    ))
 }
 
 /// The text with what would act on the terminal, or on the text around it, escaped.

@@ -6,8 +6,9 @@ use countersign_claims::AccessClaims;
 use http::StatusCode;
 use utoipa::ToSchema;
 
-use super::super::introspection::may_know;
+use super::super::introspection::{administers, may_know};
 use super::super::{Introspection, OAuth};
+use crate::services;
 use crate::sessions::{Caller, RefreshToken, Subject};
 use crate::web::{Client, OAuthForm, Problem};
 
@@ -24,6 +25,8 @@ pub(super) struct TokenForm {
 /// A token as it was sent.
 enum Sent {
     Access(Box<Caller>, Box<AccessClaims>),
+    /// Of a service.
+    Service(Box<AccessClaims>),
     Refresh(RefreshToken),
     /// No token of ours, or not good any more.
     Nothing,
@@ -33,6 +36,13 @@ impl OAuth {
     async fn read(&self, text: &str) -> Result<Sent, Problem> {
         if let Ok(token) = RefreshToken::verify(text, &self.sessions.grants.cookie.ring) {
             return Ok(Sent::Refresh(token));
+        }
+        if let Ok(claims) = self.callers.verify(text.as_bytes())
+            && claims.service().is_some()
+        {
+            let secret = claims.credential_id.as_deref().unwrap_or_default();
+            let good = services::store::is_good(self.sessions.db.reads(), secret).await?;
+            return Ok(if good { Sent::Service(claims.into()) } else { Sent::Nothing });
         }
         match self.callers.identify(text.as_bytes()).await {
             Ok((caller, claims)) => Ok(Sent::Access(caller.into(), claims.into())),
@@ -48,14 +58,15 @@ impl OAuth {
                 Some((session, user)) if may_know(caller, &user) => Introspection::refresh(user, &session),
                 _ => Introspection::inactive(),
             },
-            Sent::Access(..) | Sent::Nothing => Introspection::inactive(),
+            Sent::Service(claims) if administers(caller) => Introspection::access(*claims),
+            Sent::Access(..) | Sent::Service(_) | Sent::Nothing => Introspection::inactive(),
         })
     }
 }
 
 /// Ask whether a token is good (RFC 7662).
 ///
-/// One's own tokens; an administrator may ask about all. Of any other, nothing is told but that it is not active.
+/// One's own tokens; an administrator may ask about all, also those of services. Of any other, nothing is told but that it is not active.
 #[utoipa::path(post, path = "/v1/auth/introspect", tag = "oauth", security(("bearer" = [])),
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
     responses(
@@ -82,7 +93,7 @@ pub(super) async fn introspect(
     responses(
         (status = 200, description = "The token is good no longer"),
         (status = 400, body = inline(crate::web::ProblemBody<'_>), content_type = "application/json",
-         description = "`invalid_request`: no token was sent; `unsupported_token_type`: it is that of an API key"),
+         description = "`invalid_request`: no token was sent; `unsupported_token_type`: it is that of an API key or a service"),
     ),
 )]
 pub(super) async fn revoke(
@@ -95,6 +106,9 @@ pub(super) async fn revoke(
         Sent::Access(caller, _) if matches!(caller.subject(), Subject::ApiKey(_)) => {
             return Err(Problem::oauth("unsupported_token_type", KEY_IS_REVOKED_ELSEWHERE));
         }
+        Sent::Service(_) => {
+            return Err(Problem::oauth("unsupported_token_type", SECRET_IS_REVOKED_ELSEWHERE));
+        }
         Sent::Access(caller, _) => oauth.sessions.end(*caller, false, &client).await,
         Sent::Refresh(token) => oauth.sessions.end_by(token, false, &client).await,
         Sent::Nothing => Ok(()),
@@ -104,5 +118,8 @@ pub(super) async fn revoke(
 }
 
 const KEY_IS_REVOKED_ELSEWHERE: &str = "the token of an API key ends with the key, which its owner revokes";
+
+const SECRET_IS_REVOKED_ELSEWHERE: &str =
+    "the token of a service ends with the secret that it was issued for, which an operator revokes";
 
 const TOKEN_IS_MISSING: &str = "token is required";

@@ -11,6 +11,7 @@ use crate::audit::{self, Actor, Event, Kind, Origin};
 use crate::login::Logins;
 use crate::mail::{self, Outbox};
 use crate::sessions::{Caller, ending};
+use crate::verification::{self, Purpose};
 use crate::web::{Check, Client, JsonBody, Problem, Reason};
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -25,7 +26,7 @@ pub(super) struct ChangeBody {
     password: Password,
 }
 
-/// Change one's password. Every other session ends, and every login under way.
+/// Change one's password. Every other session ends, every login under way, and a link that was sent to choose another.
 #[utoipa::path(post, path = "/v1/auth/password/change", operation_id = "change_password", tag = "passwords",
     request_body = ChangeBody, security(("bearer" = [])), responses(
         (status = 204, description = "Changed; this session goes on"),
@@ -65,6 +66,7 @@ pub(super) async fn change(
         let (subject, session_id) = (Some(&user.id), Some(session.id.as_str()));
         let event = Event { kind: Kind::PasswordChanged, subject, session_id, origin: &origin };
         audit::store::record(tx, event).await?;
+        verification::store::withdraw(tx, Purpose::ResetPassword, &user.email).await?;
         ending::end_others(tx, &user.id, &session.id, Kind::SessionEnded, &origin, rules).await?;
         if let Some(notice) = &notice {
             mail::store::post(tx, notice).await?;

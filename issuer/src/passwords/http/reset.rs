@@ -26,7 +26,7 @@ pub(super) struct ForgotBody {
     request_body = ForgotBody, responses(
     (status = 202, description = "Sent, if there is an account"),
     (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
-     description = "`rate_limited`: three an hour for an address"),
+     description = "`rate_limited`: three an hour for an address, or too many from one network"),
     (status = 501, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
      description = "`mail_off`"),
 ))]

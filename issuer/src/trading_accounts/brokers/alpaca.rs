@@ -6,11 +6,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::client::Client;
 use super::{Proved, Question, Refused, Unavailable, readable};
-use crate::config::BrokerUrl;
+use crate::config::ApiUrl;
 
 pub(super) async fn ask(
     client: &Client,
-    base: &BrokerUrl,
+    base: &ApiUrl,
     question: Question<'_>,
 ) -> Result<Result<Proved, Refused>, Unavailable> {
     let Question { user_id_broker, credentials, .. } = question;
@@ -21,7 +21,11 @@ pub(super) async fn ask(
         .map_err(|_| Unavailable::Away)?;
     let answer = readable(client.send(request).await?)?;
     match answer.status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(Err(Refused::Credentials)),
+        // Alpaca says so in JSON. What stands between us and it, a proxy for instance, refuses otherwise, and knows nothing
+        // about credentials.
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !answer.text("/message").is_empty() => {
+            Ok(Err(Refused::Credentials))
+        }
         StatusCode::OK => match answer.text("/account_number") {
             "" => Err(Unavailable::Away),
             number if number.eq_ignore_ascii_case(user_id_broker) => Ok(Ok(Proved { access_token: None })),

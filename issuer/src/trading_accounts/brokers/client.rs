@@ -23,7 +23,7 @@ const LONGEST: usize = 64 * 1024;
 
 /// How long to wait if the broker does not say, and the longest that is believed; seconds.
 const WAIT: i64 = 10;
-const LONGEST_WAIT: i64 = 3600;
+pub(super) const LONGEST_WAIT: i64 = 3600;
 
 type Inner = HyperClient<HttpsConnector<HttpConnector>, Body>;
 

@@ -12,14 +12,14 @@ use url::form_urlencoded;
 use super::client::Client;
 use super::{AccessToken, Proved, Question, Refused, Unavailable, readable};
 use crate::ambient::UnixTime;
-use crate::config::BrokerUrl;
+use crate::config::ApiUrl;
 
 pub(super) async fn ask(
     client: &Client,
-    base: &BrokerUrl,
+    base: &ApiUrl,
     question: Question<'_>,
 ) -> Result<Result<Proved, Refused>, Unavailable> {
-    let Question { user_id_broker, credentials, request_token, now } = question;
+    let Question { user_id_broker, credentials, request_token, now, .. } = question;
     let Some(request_token) = request_token else { return Ok(Err(Refused::RequestToken)) };
     let api_key = credentials.api_key.expose_secret();
     let mut checksum = Sha256::new();

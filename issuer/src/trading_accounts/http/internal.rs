@@ -28,7 +28,8 @@ where
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(credentials))
 }
 
-/// The trading accounts of a user, oldest first; a bare array. Scope `trading-accounts:read`.
+/// The trading accounts of a user, oldest first; a bare array. Every reading is in their owner's audit. Scope
+/// `trading-accounts:read`.
 #[utoipa::path(get, path = "/v1/internal/trading-accounts", operation_id = "list_trading_accounts_of_user",
     tag = "trading accounts", security(("service_token" = [])),
     params(
@@ -44,15 +45,18 @@ where
          description = "`service_scope_missing`"),
         (status = 422, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
          description = "`invalid_fields`"),
+        (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+         description = "`rate_limited`: too many readings of this service in a minute; `Retry-After` tells the seconds to wait"),
     ),
 )]
 async fn list(
     State(accounts): State<TradingAccounts>,
     State(clock): State<Clock>,
     service: Service,
+    client: Client,
     parameters: Parameters,
 ) -> Result<Json<Vec<AccountBody>>, Problem> {
-    service.with_scope(Scope::TradingAccountsRead)?;
+    let service = service.with_scope(Scope::TradingAccountsRead)?;
     let mut check = Check::default();
     let given = |name| parameters.one(name).map_err(|error| error.to_string());
     let owner = given("user_id")
@@ -67,7 +71,8 @@ async fn list(
     let (Some(owner), Some(broker), Some(status)) = (owner, broker, check.field("status", status)) else {
         return Err(check.refusal());
     };
-    let accounts = accounts.of_user(&owner, broker, status).await?;
+    let origin = Origin::request(Actor::Service(service.name().clone()), &client);
+    let accounts = accounts.of_user_for_service(owner, broker, status, origin).await?;
     let now = clock.now();
     Ok(Json(accounts.into_iter().map(|account| AccountBody::new(account, now)).collect()))
 }
@@ -120,6 +125,8 @@ fn exposed_if_any<S: Serializer>(secret: &Option<SecretString>, serializer: S) -
          description = "`not_found`"),
         (status = 409, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
          description = "`trading_account_not_active`"),
+        (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
+         description = "`rate_limited`: too many readings of this service in a minute; `Retry-After` tells the seconds to wait"),
         (status = 503, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
          description = "`credentials_unavailable`: the key that protects them cannot be used; `busy`"),
     ),

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256, Sha512};
 
 use super::{Ran, fails, run};
 use crate::services::{EXCHANGE, service};
-use crate::stage::{Answer, TestApp, part};
+use crate::stage::{Answer, PASSWORD, TestApp, part};
 
 const ONE: &str = "sk_live_0123456789abcdef";
 const TWO: &str = "sk_live_fedcba9876543210";
@@ -79,6 +79,49 @@ async fn keys_of_another_system_go_on_working() {
     fails(&app.folder, &["api-keys", "revoke", id], "there is no API key");
     fails(&app.folder, &["api-keys", "revoke", "sk"], "\"sk\" is no id of an API key");
     fails(&app.folder, &["api-keys", "list", "who@example.com"], "there is no account with who@example.com");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_was_revoked_here_is_not_brought_back_by_another_import() {
+    let app = TestApp::new().await;
+    let (ada, bob) = (app.registered("ada@example.com").await, app.registered("bob@example.com").await);
+    let carol = app.registered("carol@example.com").await;
+    let token = service(&app, &Scope::ALL).await;
+    let keys = [ONE, TWO, "sk_live_aaaaaaaaaaaaaaaa"];
+    let lines: Vec<Value> = keys
+        .iter()
+        .zip([&ada, &bob, &carol])
+        .map(|(key, owner)| json!({"key_hash": sha256(key), "user_id": owner.id}))
+        .collect();
+    let ran = import(&app, &lines, &[]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "imported: 3, imported before: 0, refused: 0\n"));
+    // One by its owner, one with the account, one with an account that is deleted.
+    let list = app.get("/v1/api-keys").by(&ada).await.json();
+    let id = list["items"][0]["id"].as_str().unwrap();
+    let revoke = app.call(Method::DELETE, &format!("/v1/api-keys/{id}")).by(&ada);
+    revoke.await.expect(StatusCode::NO_CONTENT);
+    app.deactivate("bob@example.com").await;
+    let delete = app.call(Method::DELETE, "/v1/users/me").by(&carol).json(json!({"password": PASSWORD}));
+    delete.await.expect(StatusCode::NO_CONTENT);
+    let dave = app.registered("dave@example.com").await;
+    let mut lines = lines;
+    lines[2]["user_id"] = json!(dave.id);
+    for options in [&["--dry-run"][..], &[]] {
+        let again = import(&app, &lines, options);
+        assert!(again.code == 1 && again.out.contains("imported before: 0, refused: 3"), "{}", again.out);
+        for (line, reason) in
+            [(1, "was revoked here"), (2, "the account of its owner is closed"), (3, "was revoked here")]
+        {
+            assert!(again.err.contains(&format!("line {line}: {reason}")), "{}", again.err);
+        }
+    }
+    // An account that is opened again has its keys no more.
+    app.execute("UPDATE users SET is_active = 1").await;
+    let opened = import(&app, &lines, &[]);
+    assert!(opened.err.contains("line 2: was revoked here"), "{}", opened.err);
+    for key in keys {
+        exchange(&app, &token, key).await.refused(401, "api_key_invalid");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

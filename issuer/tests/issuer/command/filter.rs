@@ -72,6 +72,28 @@ fn says_which_rule_a_request_meets_as_the_filter_would() {
 }
 
 #[test]
+fn says_which_rules_services_pass() {
+    let rule = |name: &str, allow: Value| json!({"name": name, "match": {"path": format!("/{name}")}, "allow": allow});
+    let document = config(json!([
+        rule("people", json!("authenticated")),
+        rule("machines", json!({"service": true})),
+        rule("some", json!({"service": ["ticker", "engine"], "permission": "quotes:publish"})),
+        rule("all", json!({"service": "ticker", "user": true, "permission": "alerts:write"})),
+    ]));
+    let ran = check(&folder(), &document.to_string(), &[]);
+    assert_eq!(ran.code, 0, "{}", ran.out);
+    for (name, allow) in [
+        ("people", "  authenticated  "),
+        ("machines", "  any service  "),
+        ("some", "  service ticker or engine; permission quotes:publish  "),
+        ("all", "  any user or service ticker; permission alerts:write  "),
+    ] {
+        let row = ran.out.lines().find(|line| line.contains(&format!(" {name} "))).unwrap();
+        assert!(row.contains(allow), "{allow}: {row}");
+    }
+}
+
+#[test]
 fn a_rule_that_others_leave_nothing_only_together_is_a_warning_and_a_failure() {
     let document = config(json!([
         rule("read", json!({"prefix": "/alerts", "methods": ["GET"]})),

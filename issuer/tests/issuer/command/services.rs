@@ -60,8 +60,8 @@ fn a_secret_comes_by_standard_input_or_a_file_if_it_is_good_enough() {
     assert_eq!((again.code, again.err.contains("in use already")), (1, true), "{}", again.err);
     let generated = run(&folder, &[&["services", "add", "ticker"][..], &SCOPE].concat()).out;
     for (bad, reason) in [
-        ("", "must have 16 to 256 visible ASCII characters"),
-        ("a password", "must have 16 to 256 visible ASCII characters"),
+        ("", "is too short: 32 random bytes are needed"),
+        ("a password", "is too short: 32 random bytes are needed"),
         ("a-password-that-is-long", "is too short: 32 random bytes are needed"),
         (&secret[..62], "is too short"),
         (&generated.trim_end()[..80], "its checksum is wrong"),
@@ -95,8 +95,13 @@ fn names_and_scopes_are_checked() {
     fails(
         &folder,
         &unknown,
-        "there is no scope \"everything\"; there are revocations:read, api-keys:exchange",
+        "there is no scope \"everything\"; for /v1/internal there are revocations:read, api-keys:exchange",
     );
+    // What roles grant, and what the configuration adds to that.
+    fails(&folder, &["services", "add", "edge", "--scope", "quotes:publish"], "there is no scope");
+    folder.append("countersign.toml", "\n[services]\nscopes = [\"quotes:publish\"]\n");
+    let both = ["services", "add", "ticker", "--scope", "quotes:publish", "--scope", "alerts:write"];
+    assert_eq!(run(&folder, &both).code, 0);
     assert_eq!(run(&folder, &["services", "add", "edge"]).code, 2);
     assert_eq!(run(&folder, &["services", "add", "edge", "cs_service_0", "--scope", "x"]).code, 2);
     let help = run(&folder, &["services", "add", "--help"]).out;

@@ -1,16 +1,26 @@
 //! What brokers say about credentials, and what comes of brokers that misbehave.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{ENCRYPTION, Ticker, alpaca, but, kite, linked, listed, rotate, verify};
+use super::{ENCRYPTION, Ticker, alpaca, but, kite, link, linked, listed, rotate, verify};
 use crate::broker_stand_in::{ALPACA_SECRET, KITE_SECRET, KITE_TOKEN, Manner, REQUEST_TOKEN, StandIn};
 use crate::stage::TestApp;
 
+/// Long enough for any machine, and short enough for a test that fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 async fn stage() -> (TestApp, StandIn) {
+    stage_with(1000).await
+}
+
+/// With so many attempts in a minute for each user.
+async fn stage_with(attempts: u32) -> (TestApp, StandIn) {
     let stand_in = StandIn::start().await;
-    let app = TestApp::with(&format!("{ENCRYPTION}{}", stand_in.config()), |_| ()).await;
-    (app, stand_in)
+    let lines = format!("{ENCRYPTION}{}attempts_per_minute = {attempts}\n", stand_in.config());
+    (TestApp::with(&lines, |_| ()).await, stand_in)
 }
 
 fn token() -> Value {
@@ -135,15 +145,71 @@ async fn what_a_broker_says_about_credentials_that_were_replaced_meanwhile_chang
 }
 
 #[tokio::test]
+async fn what_a_broker_gives_once_is_kept_though_nobody_waits_for_it_any_more() {
+    let (app, stand_in) = stage().await;
+    let ticker = Ticker::of(&app).await;
+    let ada = app.registered("ada@example.com").await;
+    let id = linked(&app, &ada, kite()).await;
+    stand_in.behave(Manner::Slow);
+    let asking = tokio::spawn(verify(&app, &ada, &id, token()).into_future());
+    stand_in.arrived().await;
+    // As a caller that hangs up, or a call whose time is over.
+    asking.abort();
+    assert!(asking.await.unwrap_err().is_cancelled());
+    stand_in.go_on();
+    let kept = async {
+        while listed(&app, &ada).await[0]["verified_at"].is_null() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, kept).await.expect("the access token is lost");
+    assert_eq!(ticker.read(&id).await.expect(StatusCode::OK).json()["access_token"], KITE_TOKEN);
+}
+
+#[tokio::test]
 async fn a_broker_that_has_enough_is_left_alone_for_as_long_as_it_says() {
     let (app, stand_in) = stage().await;
     let ada = app.registered("ada@example.com").await;
-    stand_in.behave(Manner::Limited);
+    let bob = app.registered("bob@example.com").await;
     for body in [kite(), alpaca()] {
-        let id = linked(&app, &ada, body).await;
-        let answer = verify(&app, &ada, &id, token()).await.refused(429, "rate_limited");
-        assert_eq!(answer.header("retry-after"), "17");
+        stand_in.behave(Manner::Limited);
+        let ids = [linked(&app, &ada, body.clone()).await, linked(&app, &bob, body).await];
+        let wait = async || {
+            let answer = verify(&app, &ada, &ids[0], token()).await.refused(429, "rate_limited");
+            answer.header("retry-after").to_owned()
+        };
+        assert_eq!(wait().await, "17");
+        let asked = stand_in.asked();
+        stand_in.behave(Manner::Well);
+        app.pass(7);
+        assert_eq!((wait().await.as_str(), stand_in.asked()), ("10", asked));
+        // It may be that one key was asked about too often, which is no reason for others to wait.
+        verify(&app, &bob, &ids[1], token()).await.expect(StatusCode::OK);
+        app.pass(10);
+        verify(&app, &ada, &ids[0], token()).await.expect(StatusCode::OK);
     }
+}
+
+#[tokio::test]
+async fn one_user_asks_so_often_in_a_minute_and_keeps_nobody_else_out() {
+    let (app, stand_in) = stage_with(3).await;
+    let (ada, bob) = (app.registered("ada@example.com").await, app.registered("bob@example.com").await);
+    let id = linked(&app, &ada, alpaca()).await;
+    verify(&app, &ada, &id, json!({})).await.expect(StatusCode::OK);
+    let stolen = but(alpaca(), "api_secret", json!("stolen"));
+    assert_eq!(rotate(&app, &ada, &id, stolen.clone()).await.invalid_fields(), ["api_key"]);
+    app.pass(20);
+    let asked = stand_in.asked();
+    for call in
+        [verify(&app, &ada, &id, json!({})), rotate(&app, &ada, &id, stolen), link(&app, &ada, kite())]
+    {
+        assert_eq!(call.await.refused(429, "rate_limited").header("retry-after"), "40");
+    }
+    assert_eq!((stand_in.asked(), listed(&app, &ada).await.len()), (asked, 1));
+    let theirs = linked(&app, &bob, alpaca()).await;
+    verify(&app, &bob, &theirs, json!({})).await.expect(StatusCode::OK);
+    app.pass(40);
+    verify(&app, &ada, &id, json!({})).await.expect(StatusCode::OK);
 }
 
 #[tokio::test]
@@ -157,6 +223,12 @@ async fn whatever_a_broker_answers_that_is_no_answer_nothing_changes_and_nothing
         Manner::Status(500),
         Manner::Status(204),
         Manner::Status(404),
+        // Of a proxy on the way, which knows nothing about credentials.
+        Manner::Status(401),
+        Manner::Status(403),
+        Manner::Refuses(403, "<html><h1>403 Forbidden</h1></html>"),
+        Manner::Refuses(401, "{}"),
+        Manner::Refuses(403, "{\"message\":null}"),
         Manner::Says(""),
         Manner::Says("<html>"),
         Manner::Says("[]"),

@@ -1,9 +1,10 @@
 //! Credentials at rest: nothing in the database reads as a secret, and what was moved, changed, or sealed with a key that is
 //! gone is not given out.
 
-use countersign_issuer::config::{Encryption, Secret, Secrets, Settings};
+use countersign_issuer::config::{Encryption, Secret, Settings};
 use countersign_issuer::db::Backend;
 use countersign_issuer::trading_accounts::{Rewrap, rewrap};
+use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
 use http::StatusCode;
 use serde_json::json;
 
@@ -16,7 +17,7 @@ const NEW: &[u8] = b"another key, that takes its place after a while";
 
 fn keys(settings: &mut Settings, current: &[u8], previous: &[&[u8]]) {
     let previous = previous.iter().map(|key| Secret::new(key)).collect();
-    settings.encryption = Encryption { keys: Some(Secrets { current: Secret::new(current), previous }) };
+    settings.encryption = Encryption::with_files(Some(Secret::new(current)), previous);
 }
 
 /// Two accounts of one user and one of another.
@@ -92,7 +93,7 @@ async fn a_key_that_is_gone_makes_credentials_unavailable_and_never_the_login() 
     assert_eq!(app.execute("UPDATE trading_accounts SET key_id = 'aws-kms:unknown'").await, 4);
     ticker.read(&fourth).await.refused(503, "credentials_unavailable");
     // With no key at all, too, everything else goes on.
-    let app = app.restarted(|settings| settings.encryption = Encryption { keys: None }).await;
+    let app = app.restarted(|settings| settings.encryption = Encryption::with_files(None, Vec::new())).await;
     app.logged_in("ada@example.com").await;
     Ticker::of(&app).await.read(&fourth).await.refused(503, "credentials_unavailable");
 }
@@ -110,7 +111,7 @@ async fn a_key_is_replaced_without_anyone_noticing() {
     }
     let (db, envelope) = (&app.app.db, &app.app.trading_accounts.envelope);
     let done = rewrap(db, envelope, |_| ()).await.unwrap();
-    assert_eq!(done, Rewrap { rewrapped: 3, replaced: 0, lost: 0 });
+    assert_eq!(done, Rewrap { rewrapped: 3, ..Rewrap::default() });
     assert_eq!(rewrap(db, envelope, |_| ()).await.unwrap(), Rewrap::default());
     // The old one can go.
     let app = app.restarted(|settings| keys(settings, NEW, &[])).await;
@@ -130,7 +131,7 @@ async fn a_record_that_does_not_open_keeps_no_other_from_being_rewrapped() {
     .await;
     let app = app.restarted(|settings| keys(settings, NEW, &[OLD])).await;
     let done = rewrap(&app.app.db, &app.app.trading_accounts.envelope, |_| ()).await.unwrap();
-    assert_eq!(done, Rewrap { rewrapped: 2, replaced: 0, lost: 1 });
+    assert_eq!(done, Rewrap { rewrapped: 2, lost: 1, ..Rewrap::default() });
     let ticker = Ticker::of(&app).await;
     ticker.read(&ids[0]).await.expect(StatusCode::OK);
     ticker.read(&ids[1]).await.refused(500, "internal");
@@ -168,38 +169,70 @@ async fn rewrapping_beside_calls_that_replace_credentials_loses_none() {
     }
 }
 
+/// The bytes, and how they look in hexadecimal and in Base64, wherever in something longer they begin.
+fn forms(secret: &str) -> Vec<Vec<u8>> {
+    let bytes = secret.as_bytes();
+    let mut forms = vec![bytes.to_vec(), HEXLOWER.encode(bytes).into(), HEXUPPER.encode(bytes).into()];
+    for before in 0..3 {
+        let longer = [&vec![0; before][..], bytes].concat();
+        // Signs that depend on nothing but the secret.
+        let (first, end) = ((before * 8).div_ceil(6), longer.len() * 8 / 6);
+        for alphabet in [&BASE64_NOPAD, &BASE64URL_NOPAD] {
+            forms.push(alphabet.encode(&longer)[first..end].into());
+        }
+    }
+    forms
+}
+
+/// In how many of the files of the database these bytes are: the tables' own, and the log of what was written.
+async fn files_with(app: &TestApp, since: &str, bytes: Vec<u8>) -> i64 {
+    match app.app.db.backend() {
+        Backend::Sqlite => {
+            let files = ["issuer.db", "issuer.db-wal", "issuer.db-shm"].map(|name| app.folder.path(name));
+            let files = files.into_iter().filter_map(|file| std::fs::read(file).ok());
+            files.filter(|file| file.windows(bytes.len()).any(|window| window == bytes)).count() as i64
+        }
+        // The server reads its own files: they may be another user's, or on another machine.
+        Backend::Postgres => {
+            let files = "SELECT COUNT(*) FROM (
+                   SELECT pg_relation_filepath(oid) AS path FROM pg_class
+                   WHERE relnamespace = current_schema()::regnamespace AND pg_relation_filepath(oid) IS NOT NULL
+                   UNION ALL
+                   SELECT 'pg_wal/' || name FROM pg_ls_waldir()
+                   WHERE name BETWEEN $2 AND pg_walfile_name(pg_current_wal_lsn())
+                 ) files
+                 WHERE position($1::bytea IN pg_read_binary_file(path, 0, 33554432, true)) > 0";
+            let files = sqlx::query_scalar(files).bind(bytes).bind(since.to_owned());
+            files.fetch_one(app.app.db.reads()).await.unwrap()
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_stolen_database_gives_no_credentials_away() {
     let stand_in = StandIn::start().await;
     let app = TestApp::with(&format!("{ENCRYPTION}{}", stand_in.config()), |_| ()).await;
+    let is_postgres = app.app.db.backend() == Backend::Postgres;
+    let mut since = String::new();
+    if is_postgres {
+        since = app.value("SELECT CAST(pg_walfile_name(pg_current_wal_lsn()) AS TEXT)").await;
+    }
     let ada = app.registered("ada@example.com").await;
     let id = linked(&app, &ada, kite()).await;
     verify(&app, &ada, &id, json!({"request_token": REQUEST_TOKEN})).await.expect(StatusCode::OK);
     linked(&app, &ada, alpaca()).await;
     Ticker::of(&app).await.read(&id).await.expect(StatusCode::OK);
-    let dump: Vec<u8> = match app.app.db.backend() {
-        Backend::Sqlite => {
-            let files = ["issuer.db", "issuer.db-wal", "issuer.db-shm"].map(|name| app.folder.path(name));
-            files.into_iter().filter_map(|file| std::fs::read(file).ok()).flatten().collect()
-        }
-        Backend::Postgres => {
-            let rows = [
-                "SELECT string_agg(t::text, '') FROM trading_accounts t",
-                "SELECT string_agg(t::text, '') FROM audit_events t",
-            ];
-            let mut dump = String::new();
-            for query in rows {
-                dump += &app.value::<String>(query).await;
-            }
-            dump.into_bytes()
-        }
-    };
-    let has = |needle: &[u8]| dump.windows(needle.len()).any(|window| window == needle);
+    if is_postgres {
+        sqlx::query("CHECKPOINT").execute(app.app.db.reads()).await.unwrap();
+    }
     // What is looked for is found if it is there.
-    assert!(has(b"PA1234567") && has(b"trading_account_linked"));
+    for there in ["PA1234567", "trading_account_linked"] {
+        assert!(files_with(&app, &since, there.into()).await > 0, "{there}");
+    }
     for secret in SECRETS {
-        // PostgreSQL shows bytes in hexadecimal.
-        let hex = data_encoding::HEXLOWER.encode(secret.as_bytes());
-        assert!(!has(secret.as_bytes()) && !has(hex.as_bytes()), "{secret}");
+        for form in forms(secret) {
+            let text = String::from_utf8_lossy(&form).into_owned();
+            assert_eq!(files_with(&app, &since, form).await, 0, "{text}");
+        }
     }
 }

@@ -79,6 +79,7 @@ impl Issuer {
             jti: Some(format!("{set}-{at:012x}")),
             client_id: Some("first-party".into()),
             session_id: None,
+            credential_id: None,
             email: Some(email.clone()),
             name: None,
             roles: vec![],

@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use countersign_tests::bench::edge::{Edge, Processor};
+use countersign_tests::bench::stats::{Ratio, Spread};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::clients::{Clients, Issuer};
-use crate::edge::{Edge, Processor};
 use crate::load::Pace;
 use crate::measure::{Bench, Cost, Scene};
 use crate::setup::{self, Filter, Size, Tokens, Upstream};
-use crate::stats::{Ratio, Spread};
 
 /// Tokens for loads in which each is new: more than twice what our cache holds.
 const NEW: usize = 60_000;
@@ -196,7 +196,7 @@ async fn start_upstream(bench: &Bench, setting: Setting) -> Result<Edge> {
     let processor =
         if setting.workers == 1 && bench.processors > 1 { Processor::Only(0) } else { Processor::Any };
     let folder = bench.folder.join("upstream");
-    Edge::start(&bench.envoy, &setup::upstream_config()?, &folder, setting.workers, processor).await
+    Edge::start(&bench.envoy, &setup::upstream_config()?, &folder, setting.workers, processor, None).await
 }
 
 async fn one(

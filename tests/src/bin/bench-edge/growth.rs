@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use countersign_stack::process;
+use countersign_tests::bench::edge::{Edge, Processor};
+use countersign_tests::bench::stats::Spread;
 use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::clients::Issuer;
-use crate::edge::{Edge, Processor};
 use crate::load::Pace;
 use crate::measure::{Bench, Scene};
 use crate::setup::{self, Filter, Size, Upstream};
-use crate::stats::Spread;
 
 /// Room for every token of the longest curve.
 const ROOMY_CACHE: usize = 64 << 20;
@@ -161,8 +161,8 @@ pub(crate) async fn start(bench: &Bench, rounds: usize) -> Result<Start> {
 async fn starting_cost(bench: &Bench, config: &str) -> Result<f64> {
     let mut spent = [0.0; 2];
     for (workers, spent) in [1, MANY_WORKERS].into_iter().zip(&mut spent) {
-        let edge =
-            Edge::start(&bench.envoy, config, &bench.folder.join("start"), workers, Processor::Any).await?;
+        let folder = bench.folder.join("start");
+        let edge = Edge::start(&bench.envoy, config, &folder, workers, Processor::Any, None).await?;
         // Workers make their VMs after Envoy listens; they have, once the counters are there.
         edge.counters().await?;
         *spent = edge.cpu_time()?.as_secs_f64() * 1e3;

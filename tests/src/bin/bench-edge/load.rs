@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use countersign_stack::process;
 use countersign_stack::tools;
+use countersign_tests::bench::edge::{self, Edge, Processor};
 use serde::Deserialize;
 use tokio::time::timeout;
 
 use crate::clients::Clients;
-use crate::edge::{self, Edge, Processor};
 
 pub(crate) const CONNECTIONS: u32 = 64;
 

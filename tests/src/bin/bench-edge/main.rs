@@ -6,36 +6,29 @@
 
 mod clients;
 mod compare;
-mod edge;
 mod growth;
 mod load;
-mod machine;
 mod measure;
 mod neighbour;
 mod report;
 mod setup;
 mod soak;
-mod stats;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::available_parallelism;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use countersign_stack::{artifacts, tools};
+use countersign_tests::bench::machine;
 use serde_json::json;
 
 use compare::{Comparison, Crowd, Setting};
 use measure::Bench;
 use report::Report;
 use setup::{Filter, Modules};
-
-/// A machine that is busier than this before we begin has other things to do.
-const BUSY: f64 = 0.05;
-const BUSY_SAMPLE: Duration = Duration::from_secs(2);
 
 /// Measures what a request costs in Envoy: with no filter, with Envoy's own JWT filter, with ours.
 #[derive(Debug, Parser)]
@@ -187,15 +180,9 @@ fn prepare(arguments: &Arguments) -> Result<Bench> {
     Ok(Bench { envoy: tools::envoy()?, modules, folder, processors })
 }
 
-/// What the numbers are from. Says so if the machine has other things to do.
+/// What the numbers are from.
 async fn about(bench: &Bench, arguments: &Arguments) -> Result<serde_json::Value> {
-    let busy_before = machine::busy_share(BUSY_SAMPLE).await?;
-    if busy_before > BUSY {
-        eprintln!(
-            "The machine is {:.0} % busy with something else: these numbers will prove nothing.",
-            100.0 * busy_before
-        );
-    }
+    let busy_before = machine::busy_before().await?;
     Ok(json!({
         "envoy": bench.envoy.components().rev().nth(3).map(|part| part.as_os_str().to_string_lossy()),
         "processor": machine::processor(),

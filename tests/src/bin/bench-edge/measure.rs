@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
+use countersign_tests::bench::edge::{Counters, Edge, Processor, delta};
 use reqwest::StatusCode;
 use serde::Serialize;
 
 use crate::clients::{Client, Clients, Issuer};
-use crate::edge::{Counters, Edge, Processor};
 use crate::load::{Load, Pace, Run};
 use crate::setup::{self, Filter, Modules, Size, Tokens, Upstream};
 
@@ -67,7 +67,7 @@ impl Bench {
         let alone = workers == 1 && self.processors > 1;
         let (here, there) =
             if alone { (Processor::Only(1), Processor::Only(0)) } else { (Processor::Any, Processor::Any) };
-        let edge = Edge::start(&self.envoy, &config, &self.folder.join("edge"), workers, here).await?;
+        let edge = Edge::start(&self.envoy, &config, &self.folder.join("edge"), workers, here, None).await?;
         check(&edge, filter, upstream, &clients.first)
             .await
             .with_context(|| format!("{} does not do its work", filter.name()))?;
@@ -170,9 +170,4 @@ impl Cost {
             busy: cpu_seconds / seconds,
         }
     }
-}
-
-fn delta(before: &Counters, after: &Counters, name: &str) -> u64 {
-    let value = |counters: &Counters| counters.get(name).copied().unwrap_or_default();
-    value(after).saturating_sub(value(before))
 }

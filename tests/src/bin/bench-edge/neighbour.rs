@@ -5,8 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use countersign_stack::process::{self, Service};
-
-use crate::edge::{self, Processor};
+use countersign_tests::bench::edge::{self, Processor};
 
 /// More than the caches of any processor hold.
 const BYTES: usize = 256 << 20;

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
+use countersign_tests::bench::stats::{Ratio, Spread};
 use serde_json::{Map, Value, json};
 
 use crate::compare::{Comparison, Row};
 use crate::growth::{Memory, Point, Start};
 use crate::setup::Filter;
 use crate::soak::Soak;
-use crate::stats::{Ratio, Spread};
 
 /// The ratios that the project promises something about, by name: of overhead over no filter.
 const RATIOS: [(&str, Filter, Filter); 6] = [

@@ -2,13 +2,13 @@
 //! changing.
 
 use anyhow::{Context, Result};
+use countersign_tests::bench::stats::slope;
 use serde::Serialize;
 
 use crate::clients::Issuer;
 use crate::load::Pace;
 use crate::measure::{Bench, Scene};
 use crate::setup::{Filter, Size, Upstream};
-use crate::stats::slope;
 
 const CLIENTS: usize = 60_000;
 const PER_SECOND: u32 = 4_000;

@@ -3,6 +3,7 @@
 
 mod administrator;
 mod second_step;
+mod trading;
 mod turned_away;
 
 use std::sync::Arc;
@@ -10,14 +11,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use countersign_claims::{AccessClaims, Alg, Audience, SigningKey, mint};
+use countersign_tests::bench::wire;
 use serde::Deserialize;
 
 use crate::load::Client;
 use crate::people::{self, People};
-use crate::wire;
 
 pub(crate) use administrator::{Listing, RoleChange};
 pub(crate) use second_step::{Owner, SecondStep, enrol};
+pub(crate) use trading::{EACH, link, readings};
 pub(crate) use turned_away::{TurnedAway, lock};
 
 const JWKS: &str = "/.well-known/jwks.json";
@@ -152,6 +154,7 @@ fn claims(number: u64, now: i64) -> AccessClaims {
         jti: Some(format!("bench-{number:012x}")),
         client_id: Some("first-party".into()),
         session_id: Some(people::session_id(number)),
+        credential_id: None,
         email: Some(people::email(number)),
         name: Some("Bench".into()),
         roles: vec!["user".into()],

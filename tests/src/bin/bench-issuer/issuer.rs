@@ -11,11 +11,12 @@ use anyhow::{Context, Result, bail, ensure};
 use base64ct::{Base64, Encoding};
 use countersign_stack::process::{self, Service};
 use countersign_stack::stack::Ports;
-use countersign_stack::tools;
+use countersign_tests::bench::process::{cpu_time, resident_bytes};
+use countersign_tests::bench::release_issuer;
+use countersign_tests::bench::wire::{self, Connection};
 use tokio::time::{Instant, sleep};
 
 use crate::people;
-use crate::wire::{self, Connection};
 
 const CONFIG: &str = include_str!("../../../bench/issuer.toml");
 
@@ -39,10 +40,7 @@ pub(crate) struct Programs {
 
 impl Programs {
     pub(crate) fn build() -> Result<Self> {
-        let package = ["build", "--quiet", "--release", "--package", "countersign-issuer"];
-        let targets = ["--bin", "countersign", "--example", "argon2id_limit"];
-        tools::run(tools::cargo().args(package).args(targets)).context("cannot build the issuer")?;
-        let folder = tools::target().join("release");
+        let folder = release_issuer()?;
         Ok(Self { issuer: folder.join("countersign"), limit: folder.join("examples/argon2id_limit") })
     }
 
@@ -62,6 +60,7 @@ impl Programs {
 pub(crate) struct Home {
     folder: PathBuf,
     port: u16,
+    internal_port: u16,
     log: PathBuf,
 }
 
@@ -86,8 +85,11 @@ impl Home {
         write(&folder.join("countersign.toml"), &config)?;
         write(&folder.join("key.pem"), &pem(people::KEY_SEED))?;
         write(&folder.join("secret"), "the secret of this bench and of nothing else")?;
+        for (name, key) in [("current.key", "one"), ("previous.key", "another")] {
+            write(&folder.join(name), &format!("{key} key of this bench and of nothing else"))?;
+        }
         let log = log.unwrap_or_else(|| PathBuf::from("/dev/null"));
-        Ok(Self { folder, port, log })
+        Ok(Self { folder, port, internal_port, log })
     }
 
     fn config(&self) -> PathBuf {
@@ -107,6 +109,31 @@ impl Home {
         Ok(())
     }
 
+    /// Has the issuer know a service with this scope; answers its token.
+    pub(crate) fn add_service(&self, programs: &Programs, scope: &str) -> Result<String> {
+        let mut command = Command::new(&programs.issuer);
+        command.arg("--config").arg(self.config()).args(["services", "add", "bench", "--scope", scope]);
+        let output = command.stderr(Stdio::inherit()).output()?;
+        ensure!(output.status.success(), "cannot add a service");
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    }
+
+    /// Puts the previous key that protects credentials in the place of the current one.
+    pub(crate) fn replace_key(&self) -> Result<()> {
+        let [current, previous, other] =
+            ["current.key", "previous.key", "other.key"].map(|name| self.folder.join(name));
+        for (from, to) in [(&current, &other), (&previous, &current), (&other, &previous)] {
+            fs::rename(from, to).with_context(|| format!("cannot move {}", from.display()))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn rewrap(&self, programs: &Programs) -> Result<tokio::process::Child> {
+        let mut command = process::command(&programs.issuer);
+        command.arg("--config").arg(self.config()).args(["keys", "rewrap"]).stdout(Stdio::null());
+        Ok(command.spawn()?)
+    }
+
     pub(crate) async fn start(&self, programs: &Programs) -> Result<Issuer> {
         let begin = Instant::now();
         let mut command = process::command(Path::new("/bin/sh"));
@@ -115,7 +142,7 @@ impl Home {
         command.arg(&programs.issuer).arg("--config").arg(self.config()).arg("serve");
         let service = Service::start("issuer", &mut command, &self.folder, false)?;
         let pid = service.id().context("the issuer has no process id")?;
-        let mut issuer = Issuer { service, pid, port: self.port };
+        let mut issuer = Issuer { service, pid, port: self.port, internal_port: self.internal_port };
         while !issuer.is_ready().await {
             if let Some(status) = issuer.service.has_ended() {
                 let mut check = Command::new(&programs.issuer);
@@ -134,6 +161,7 @@ pub(crate) struct Issuer {
     service: Service,
     pid: u32,
     pub(crate) port: u16,
+    pub(crate) internal_port: u16,
 }
 
 impl Issuer {
@@ -147,10 +175,8 @@ impl Issuer {
         cpu_time(&self.pid.to_string())
     }
 
-    /// Resident memory.
     pub(crate) fn resident_mb(&self) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
-        Ok(parse_resident(&status).context("the kernel tells no VmRSS")? as f64 / 1e6)
+        resident_mb(self.pid)
     }
 
     pub(crate) async fn stop(self) -> Result<()> {
@@ -158,25 +184,9 @@ impl Issuer {
     }
 }
 
-/// The time that all threads of a process (`self`, or a number) have spent on a processor.
-pub(crate) fn cpu_time(process: &str) -> Result<Duration> {
-    let mut total = Duration::ZERO;
-    for task in fs::read_dir(format!("/proc/{process}/task"))? {
-        // A thread may end meanwhile.
-        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-        total += parse_schedstat(&text).with_context(|| format!("schedstat of {process}"))?;
-    }
-    Ok(total)
-}
-
-/// Nanoseconds on a processor are the first of three numbers.
-fn parse_schedstat(text: &str) -> Option<Duration> {
-    text.split_ascii_whitespace().next()?.parse().ok().map(Duration::from_nanos)
-}
-
-fn parse_resident(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+/// Resident memory of a process.
+pub(crate) fn resident_mb(pid: u32) -> Result<f64> {
+    Ok(resident_bytes(&pid.to_string())? as f64 / 1e6)
 }
 
 /// PKCS#8 around the 32 bytes of an Ed25519 key (RFC 8410 §7).
@@ -190,15 +200,4 @@ fn write(file: &Path, text: &str) -> Result<()> {
     let mut options = fs::OpenOptions::new();
     let mut out = options.write(true).create_new(true).mode(0o600).open(file)?;
     out.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", file.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_what_the_kernel_tells() {
-        assert_eq!(parse_schedstat("32085329 3196857 122\n"), Some(Duration::from_nanos(32_085_329)));
-        assert_eq!(parse_resident("Name:\tcountersign\nVmRSS:\t   1024 kB\n"), Some(1 << 20));
-    }
 }

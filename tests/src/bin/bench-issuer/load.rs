@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use countersign_tests::bench::wire::{Answer, Connection};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-
-use crate::wire::{Answer, Connection};
 
 /// Who sits on a connection.
 pub(crate) trait Client: Send + 'static {

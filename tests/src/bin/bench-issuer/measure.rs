@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::credentials::Credentials;
 use crate::database::{Database, Kind};
 use crate::issuer::{Hashing, Home, Programs};
 use crate::load::Run;
@@ -30,6 +31,10 @@ pub(crate) enum Part {
     Admin,
     /// Logins from networks that have failed too often
     Limits,
+    /// Services read credentials of trading accounts
+    Credentials,
+    /// `keys rewrap`, with many trading accounts
+    Rewrap,
     /// Of `me` and the JWKS while logins saturate
     Latency,
     /// At rest, and after every load
@@ -39,7 +44,7 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// The loads, in the order in which they are measured.
+    /// The loads that need nothing but accounts, in the order in which they are measured.
     pub(crate) const LOADS: [Self; 9] = [
         Self::Logins,
         Self::Mfa,
@@ -63,6 +68,8 @@ impl Part {
             Self::Events => "pages of events",
             Self::Admin => "pages of accounts",
             Self::Limits => "refusals by limits",
+            Self::Credentials => "credentials",
+            Self::Rewrap => "rewrap",
             Self::Latency => "latency",
             Self::Memory => "memory",
             Self::Rows => "rows",
@@ -88,6 +95,8 @@ pub(crate) struct Bench {
     /// Accounts and all that comes with them: the first number for everything, the others for [`Part::Rows`].
     pub(crate) rows: Vec<u64>,
     pub(crate) only: Option<Vec<Part>>,
+    /// Trading accounts, for [`Part::Credentials`] and [`Part::Rewrap`].
+    pub(crate) records: u64,
     /// Keep the issuer's log.
     pub(crate) log: bool,
     pub(crate) begun: Instant,
@@ -150,6 +159,7 @@ pub(crate) struct Results {
     pub(crate) limit: Option<Limit>,
     pub(crate) latency: Option<Latency>,
     pub(crate) memory: Option<Memory>,
+    pub(crate) credentials: Option<Credentials>,
     pub(crate) rows: Vec<Size>,
 }
 

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::credentials::Rewrap;
 use crate::database::Kind;
+use crate::load::Run;
 use crate::measure::{Load, Measured, Part, Results};
 
 /// With any number of rows, this much of the rate with the fewest. Runs on one machine differ by a tenth.
@@ -73,6 +75,15 @@ fn targets(kind: Kind, results: &Results) -> Vec<Target> {
     if let Some(rate) = rate(&results.loads, Part::Me) {
         at_least("me/s", rate, 20_000.0);
     }
+    if let Some(rate) = rate(&results.loads, Part::Credentials) {
+        at_least("credentials/s", rate, 1_000.0);
+    }
+    let credentials = results.credentials.as_ref();
+    let steady = credentials.and_then(|credentials| credentials.steady);
+    if let Some(steady) = steady {
+        // The pace that is asked for, but for what answers take.
+        at_least("credentials/s at a steady pace", steady.per_second, 950.0);
+    }
     if let Some((first, rest)) = results.rows.split_first() {
         for size in rest {
             for Load { name, measured } in &size.loads {
@@ -87,6 +98,17 @@ fn targets(kind: Kind, results: &Results) -> Vec<Target> {
     if let Some(latency) = &results.latency {
         at_most("p99 of me while logins saturate, ms", f64::from(latency.me.p99_us) / 1e3, 25.0);
         at_most("p99 of JWKS meanwhile, ms", f64::from(latency.jwks.p99_us) / 1e3, 25.0);
+    }
+    if let Some(steady) = steady {
+        at_most("p50 of credentials at that pace, ms", f64::from(steady.p50_us) / 1e3, 3.0);
+    }
+    if let Some((credentials, rewrap)) =
+        credentials.and_then(|credentials| Some((credentials, credentials.rewrap.as_ref()?)))
+    {
+        let share = credentials.records as f64 / MANY as f64;
+        at_most(&format!("rewrap of {} records, s", credentials.records), rewrap.seconds, 120.0 * share);
+        let [first, second] = rewrap.most_mb;
+        at_most("its memory in the second half / first", second / first, 1.1);
     }
     if let Some(memory) = &results.memory {
         at_most("memory at rest, MB", memory.at_rest_mb, 30.0);
@@ -146,6 +168,21 @@ fn write_results(out: &mut String, kind: Kind, results: &Results) {
             ms(jwks.max_us),
         );
     }
+    if let Some(credentials) = &results.credentials {
+        let records = credentials.records;
+        if let Some(Run { per_second, p50_us, p99_us, .. }) = credentials.steady {
+            let _ = writeln!(
+                out,
+                "  at {per_second:.0} credentials/s of {records}: p50 {p50_us} p99 {p99_us} µs"
+            );
+        }
+        if let Some(Rewrap { seconds, most_mb: [first, second] }) = &credentials.rewrap {
+            let _ = writeln!(
+                out,
+                "  {records} rewrapped in {seconds:.1} s, with at most {first:.1}, then {second:.1} MB"
+            );
+        }
+    }
     if let Some(memory) = &results.memory {
         let (rest, after) = (memory.at_rest_mb, memory.after_load_mb);
         let _ = writeln!(out, "  memory {rest:.1} MB at rest, {after:.1} MB after load");
@@ -158,7 +195,6 @@ fn write_results(out: &mut String, kind: Kind, results: &Results) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::Run;
     use crate::measure::{Memory, Size};
 
     fn measured(per_second: f64) -> Measured {

@@ -4,17 +4,18 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use countersign_tests::bench::process::cpu_time;
+use countersign_tests::bench::wire::{self, Connection};
 use tokio::time::{Instant, sleep};
 
 use crate::clients::{
     self, Listing, Login, Owner, Ready, Refresh, RoleChange, SecondStep, TurnedAway, enrol, lock,
 };
 use crate::database::Database;
-use crate::issuer::{self, Home, Issuer};
+use crate::issuer::{Home, Issuer};
 use crate::load::{Client, Crowd, Pace};
 use crate::measure::{Bench, CONNECTIONS, Latency, Limit, Load, Measured, Memory, Part, Results, Size};
 use crate::people::{self, People};
-use crate::wire::{self, Connection};
 
 /// Enough for every hashing thread to find another password waiting.
 const LOGIN_CONNECTIONS: u64 = 32;
@@ -73,6 +74,12 @@ impl Scene<'_> {
                 people = self.grow(people, rows).await?;
                 results.rows.push(self.size(people, &owners).await?);
             }
+        }
+        if bench.wants(Part::Credentials) || bench.wants(Part::Rewrap) {
+            let people = self.grow(people, people.count.max(bench.records / clients::EACH)).await?;
+            let (load, credentials) = self.credentials(people, bench.records).await?;
+            results.loads.extend(load);
+            results.credentials = Some(credentials);
         }
         Ok(results)
     }
@@ -167,7 +174,9 @@ impl Scene<'_> {
                 let clients = TurnedAway::crowd(people, CONNECTIONS.into());
                 self.rounds(part, issuer, Crowd::gather(port, clients).await?).await
             }
-            Part::Latency | Part::Memory | Part::Rows => anyhow::bail!("{} is no load", part.name()),
+            Part::Credentials | Part::Rewrap | Part::Latency | Part::Memory | Part::Rows => {
+                anyhow::bail!("{} is no load", part.name())
+            }
         };
         Ok(Load { name: part, measured: measured.with_context(|| part.name())? })
     }
@@ -200,7 +209,12 @@ impl Scene<'_> {
         Ok((Load { name: Part::Logins, measured }, Limit { per_second, reached }))
     }
 
-    async fn rounds<C: Client>(&self, part: Part, issuer: &Issuer, mut crowd: Crowd<C>) -> Result<Measured> {
+    pub(crate) async fn rounds<C: Client>(
+        &self,
+        part: Part,
+        issuer: &Issuer,
+        mut crowd: Crowd<C>,
+    ) -> Result<Measured> {
         crowd.run(self.warm_up(), Pace::AsFastAsItGoes).await?;
         let mut runs = Vec::new();
         for round in 0..self.bench.rounds {
@@ -229,20 +243,20 @@ impl Scene<'_> {
     }
 
     async fn once<C: Client>(&self, issuer: &Issuer, crowd: &mut Crowd<C>) -> Result<Measured> {
-        let (before, own_before) = (issuer.cpu_time()?, issuer::cpu_time("self")?);
+        let (before, own_before) = (issuer.cpu_time()?, cpu_time("self")?);
         let run = crowd.run(self.time(), Pace::AsFastAsItGoes).await?;
-        let (after, own_after) = (issuer.cpu_time()?, issuer::cpu_time("self")?);
+        let (after, own_after) = (issuer.cpu_time()?, cpu_time("self")?);
         let each = |before: Duration, after: Duration| {
             after.saturating_sub(before).as_secs_f64() * 1e6 / run.requests as f64
         };
         Ok(Measured { run, issuer_cpu_us: each(before, after), load_cpu_us: each(own_before, own_after) })
     }
 
-    fn time(&self) -> Duration {
+    pub(crate) fn time(&self) -> Duration {
         Duration::from_secs(self.bench.seconds)
     }
 
-    fn warm_up(&self) -> Duration {
+    pub(crate) fn warm_up(&self) -> Duration {
         Duration::from_millis(1000.min(self.bench.seconds * 500))
     }
 
@@ -251,7 +265,7 @@ impl Scene<'_> {
     }
 
     /// The progress of the run.
-    fn say(&self, what: &str) {
+    pub(crate) fn say(&self, what: &str) {
         let seconds = self.bench.begun.elapsed().as_secs_f64();
         eprintln!("{seconds:>5.0} s  {:<8}  {what}", self.database.kind.name());
     }

@@ -1,16 +1,15 @@
 //! Generic OAuth clients in Python.
 
-use countersign_stack::artifacts::Artifacts;
 use countersign_stack::stack::{Ports, Stack, State, Times};
 use countersign_stack::tools;
 
-use super::super::token;
+use super::super::{ARTIFACTS, token};
 use super::{localhost, program, run};
 
 /// A platform whose tokens name the URL of the metadata as their issuer, which is what clients validate (RFC 8414 §3.3).
 async fn platform_with_a_url_for_issuer() -> (Stack, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let artifacts = Artifacts::provide().unwrap();
+    let artifacts = ARTIFACTS.clone();
     let ports = Ports::free().unwrap();
     let start = async || {
         let state = State::open(folder.path().join("up")).unwrap();
@@ -33,15 +32,17 @@ async fn platform_with_a_url_for_issuer() -> (Stack, tempfile::TempDir) {
 async fn clients_that_know_oauth_log_in_refresh_revoke_and_validate() {
     let (stack, _folder) = platform_with_a_url_for_issuer().await;
     token(&stack, "ada@example.com").await;
+    let add = ["services", "add", "ticker", "--scope", "alerts:read", "--scope", "alerts:write"];
+    let secret = stack.operate(&add).unwrap();
     let mut python = program("python3");
     python
         .arg(tools::workspace().join("tests/clients/oauth.py"))
-        .args([&localhost(&stack), "ada@example.com", "a calm orange lighthouse"])
+        .args([&localhost(&stack), "ada@example.com", "a calm orange lighthouse", secret.trim()])
         .env("PYTHONPATH", tools::python_clients().unwrap())
         // The edge of a test speaks plain http.
         .env("OAUTHLIB_INSECURE_TRANSPORT", "1")
         .env("AUTHLIB_INSECURE_TRANSPORT", "1");
     let said = run(python).await;
-    assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 5, "{said}");
+    assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 6, "{said}");
     stack.stop().await.unwrap();
 }

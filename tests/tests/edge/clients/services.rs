@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use countersign_stack::artifacts::Artifacts;
 use countersign_stack::process::{self, Service};
 use countersign_stack::stack::{Ports, Stack, State, Times};
 use countersign_stack::tools;
@@ -13,6 +12,8 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
+
+use super::super::ARTIFACTS;
 
 /// How long the keys may be cached. A key signs at the earliest twice that after it was published.
 const MAX_AGE: Duration = Duration::from_secs(2);
@@ -32,7 +33,7 @@ impl Platform {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(folder.path().join("up")).unwrap();
         let times = Times { jwks_max_age: MAX_AGE, jwks_refresh: Duration::from_secs(1), ..Times::DEFAULT };
-        let (artifacts, ports) = (Artifacts::provide().unwrap(), Ports::free().unwrap());
+        let (artifacts, ports) = (ARTIFACTS.clone(), Ports::free().unwrap());
         let mut stack = Stack::start(artifacts, state, ports, times, false).await.unwrap();
         stack.stop_service("backend").await.unwrap();
         let mut uvicorn = process::command("python3".as_ref());

@@ -53,7 +53,7 @@ pub(super) struct ForgotBody {
     responses(
         (status = 202, body = MessageBody, description = "Sent, if there is an account"),
         (status = 429, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
-         description = "`rate_limited`: three an hour for an address"),
+         description = "`rate_limited`: three an hour for an address, or too many from one network"),
         (status = 501, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
          description = "`mail_off`"),
     ),

@@ -86,15 +86,14 @@ impl ApiAuth {
         client: &Client,
         headers: &HeaderMap,
     ) -> Result<Response, Problem> {
-        let cookie = &self.sessions.grants.cookie;
+        let grants = &self.sessions.grants;
         // As for a refresh; anything else in that header is no reason to leave the cookie's session alone.
-        let genuine = |token: &&str| RefreshToken::verify(token, &cookie.ring).is_ok();
+        let genuine = |token: &&str| RefreshToken::verify(token, &grants.cookie.ring).is_ok();
         let bearer = bearer(headers).ok().and_then(|token| std::str::from_utf8(token).ok()).filter(genuine);
         let named = refresh_token.or_else(|| bearer.map(str::to_owned));
         self.sessions.log_out(caller, named, everywhere, client, headers).await?;
-        let cookie = cookie.clear();
-        let body = MessageBody { message: "Logged out" };
-        Ok((AppendHeaders([(SET_COOKIE, cookie)]), Json(body)).into_response())
+        let cookie = grants.cleared_cookie(headers).map(|cookie| (SET_COOKIE, cookie));
+        Ok((AppendHeaders(cookie), Json(MessageBody { message: "Logged out" })).into_response())
     }
 }
 
@@ -117,7 +116,8 @@ pub(super) struct MessageBody {
 #[utoipa::path(post, path = "/api/auth/logout", operation_id = "api_auth_logout", tag = "compatible",
     request_body(content = Option<LogoutBody>),
     responses(
-        (status = 200, body = MessageBody, description = "Logged out, or was not logged in; the cookie is cleared"),
+        (status = 200, body = MessageBody,
+         description = "Logged out, or was not logged in; the cookie is cleared, unless another site's page asks"),
         (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
          description = "`cross_site`: a page that may not use the cookie"),
     ),
@@ -136,7 +136,8 @@ pub(super) async fn logout(
 #[utoipa::path(post, path = "/api/auth/logout-all", operation_id = "api_auth_logout_all", tag = "compatible",
     request_body(content = Option<LogoutBody>),
     responses(
-        (status = 200, body = MessageBody, description = "Logged out, or was not logged in; the cookie is cleared"),
+        (status = 200, body = MessageBody,
+         description = "Logged out, or was not logged in; the cookie is cleared, unless another site's page asks"),
         (status = 403, body = inline(crate::web::ProblemBody<'_>), content_type = "application/problem+json",
          description = "`cross_site`: a page that may not use the cookie"),
     ),

@@ -1,12 +1,12 @@
 //! The administrator: looks through the accounts, and changes the roles of some.
 
 use anyhow::{Context, Result, ensure};
+use countersign_tests::bench::wire;
 use serde::Deserialize;
 
 use super::token_of;
 use crate::load::Client;
 use crate::people::{self, People};
-use crate::wire;
 
 const USERS: &str = "/v1/admin/users";
 

@@ -2,13 +2,13 @@
 
 use anyhow::{Context, Result, ensure};
 use countersign_stack::authenticator::{Authenticator, STEP};
+use countersign_tests::bench::wire::{self, Connection};
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
 use super::{LOGIN, credentials, token_of, unix_now};
 use crate::load::Client;
 use crate::people;
-use crate::wire::{self, Connection};
 
 const SET_UP: &str = "/v1/auth/mfa/totp/setup";
 const ENABLE: &str = "/v1/auth/mfa/totp/enable";

@@ -1,11 +1,11 @@
 //! Who has failed too often, and tries on: what a login costs that is refused before a password is hashed.
 
 use anyhow::{Result, bail, ensure};
+use countersign_tests::bench::wire::{self, Connection};
 
 use super::{LOGIN, credentials};
 use crate::load::Client;
 use crate::people::{self, People};
-use crate::wire::{self, Connection};
 
 /// Networks that are locked, as a proxy would name them (RFC 5737).
 const NETWORKS: u64 = 4;

@@ -18,43 +18,47 @@ const METRICS_SETTLE: Duration = Duration::from_millis(300);
 
 /// Where a process may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Processor {
+pub enum Processor {
     Any,
     /// Only there, so that Envoy and its load do not take turns.
     Only(u32),
 }
 
 #[derive(Debug)]
-pub(crate) struct Edge {
+pub struct Edge {
     service: Service,
     pid: u32,
     port: u16,
     admin: String,
     http: reqwest::Client,
     /// From its start until it listened.
-    pub(crate) started_in: Duration,
+    pub started_in: Duration,
 }
 
-pub(crate) type Counters = BTreeMap<String, u64>;
+pub type Counters = BTreeMap<String, u64>;
 
 impl Edge {
-    /// Starts Envoy and waits until it listens.
-    pub(crate) async fn start(
+    /// Starts Envoy and waits until it listens. `service_token`: for a filter that asks the issuer.
+    pub async fn start(
         envoy: &Path,
         config: &str,
         folder: &Path,
         workers: u32,
         processor: Processor,
+        service_token: Option<&str>,
     ) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let (config_file, admin_file) = (folder.join("envoy.yaml"), folder.join("admin"));
         fs::write(&config_file, config)?;
         fs::write(&admin_file, "")?;
-        let mut command = process::command(Path::new("/usr/bin/env"));
-        command.args(pinned(processor)).arg(envoy).arg("--config-path").arg(&config_file);
+        let mut command = process::command(Path::new("/bin/sh"));
+        // Access logs stand on standard output: reading them would be work of ours.
+        command.args(["-c", r#"exec "$@" >/dev/null"#, "sh"]).args(pinned(processor));
+        command.arg(envoy).arg("--config-path").arg(&config_file);
         command.arg("--admin-address-path").arg(&admin_file);
         command.args(["--disable-hot-restart", "--log-level", "warning"]);
         command.args(["--concurrency", &workers.to_string()]);
+        command.envs(service_token.map(|token| ("COUNTERSIGN_SERVICE_TOKEN", token)));
         let started = Instant::now();
         let service = Service::start("envoy", &mut command, folder, false)?;
         let pid = service.id().context("Envoy has no process id")?;
@@ -91,21 +95,22 @@ impl Edge {
         Ok(u16::try_from(port.as_u64().unwrap_or_default())?)
     }
 
-    async fn ask(&self, path: &str) -> Result<String> {
+    /// What the admin page says.
+    pub async fn ask(&self, path: &str) -> Result<String> {
         let url = format!("http://{}{path}", self.admin);
         Ok(self.http.get(url).send().await?.error_for_status()?.text().await?)
     }
 
-    pub(crate) fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Sends one request with this credential.
-    pub(crate) async fn request(&self, token: Option<&str>) -> Result<reqwest::Response> {
+    pub async fn request(&self, token: Option<&str>) -> Result<reqwest::Response> {
         let mut request = self.http.get(self.url("/api/positions"));
         if let Some(token) = token {
             request = request.bearer_auth(token);
@@ -114,39 +119,48 @@ impl Edge {
     }
 
     /// The counters, once the filter has told its own.
-    pub(crate) async fn counters(&self) -> Result<Counters> {
+    pub async fn counters(&self) -> Result<Counters> {
         sleep(METRICS_SETTLE).await;
         Ok(parse_counters(&self.ask("/stats?usedonly").await?))
     }
 
-    /// The time that all threads of the process have spent on a processor, as the scheduler counts it.
-    pub(crate) fn cpu_time(&self) -> Result<Duration> {
-        let mut total = Duration::ZERO;
-        for task in fs::read_dir(format!("/proc/{}/task", self.pid))? {
-            let file = task?.path().join("schedstat");
-            let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-            total += parse_schedstat(&text).with_context(|| file.display().to_string())?;
-        }
-        Ok(total)
+    /// What Envoy counts at this moment: what fits the expression.
+    pub async fn counters_now(&self, which: &str) -> Result<Counters> {
+        Ok(parse_counters(&self.ask(&format!("/stats?usedonly&filter={which}")).await?))
+    }
+
+    /// The time that it has spent on a processor.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        super::process::cpu_time(&self.pid.to_string())
     }
 
     /// Resident memory in bytes.
-    pub(crate) fn resident_bytes(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
-        parse_resident(&status).context("the kernel tells no VmRSS")
+    pub fn resident_bytes(&self) -> Result<u64> {
+        super::process::resident_bytes(&self.pid.to_string())
     }
 
-    pub(crate) async fn stop(self) -> Result<()> {
+    /// What it has said of itself.
+    pub fn log(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&fs::read(&self.service.log)?).into_owned())
+    }
+
+    pub async fn stop(self) -> Result<()> {
         self.service.stop().await
     }
 }
 
 /// What to put before a program to keep it on its processor: nothing if it may run anywhere.
-pub(crate) fn pinned(processor: Processor) -> Vec<String> {
+pub fn pinned(processor: Processor) -> Vec<String> {
     match processor {
         Processor::Any => vec![],
         Processor::Only(number) => vec!["taskset".into(), "--cpu-list".into(), number.to_string()],
     }
+}
+
+/// How much a counter has grown.
+pub fn delta(before: &Counters, after: &Counters, name: &str) -> u64 {
+    let value = |counters: &Counters| counters.get(name).copied().unwrap_or_default();
+    value(after).saturating_sub(value(before))
 }
 
 fn parse_counters(text: &str) -> Counters {
@@ -156,24 +170,12 @@ fn parse_counters(text: &str) -> Counters {
         .collect()
 }
 
-/// Nanoseconds on a processor are the first of three numbers.
-fn parse_schedstat(text: &str) -> Option<Duration> {
-    text.split_ascii_whitespace().next()?.parse().ok().map(Duration::from_nanos)
-}
-
-fn parse_resident(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_kernel_and_envoy_tell() {
-        assert_eq!(parse_schedstat("32085329 3196857 122\n"), Some(Duration::from_nanos(32_085_329)));
-        assert_eq!(parse_resident("Name:\tenvoy\nVmRSS:\t   1024 kB\n"), Some(1 << 20));
+    fn reads_what_envoy_tells() {
         let counters = parse_counters("http.edge.downstream_rq_2xx: 7\nhistogram: No recorded values\n");
         assert_eq!(counters, BTreeMap::from([("http.edge.downstream_rq_2xx".to_owned(), 7)]));
     }

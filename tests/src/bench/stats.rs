@@ -4,17 +4,17 @@ use serde::Serialize;
 
 /// A quantity over several rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) min: f64,
-    pub(crate) max: f64,
+pub struct Spread {
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
     /// Median absolute deviation from the median.
-    pub(crate) mad: f64,
+    pub mad: f64,
 }
 
 impl Spread {
     /// `None` of no values at all.
-    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<_> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
@@ -27,15 +27,15 @@ impl Spread {
 
 /// How much one quantity is of another, when both come from the same rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(crate) struct Ratio {
+pub struct Ratio {
     /// Of the two medians. Not the median of the ratios: what a filter costs is a small difference of large numbers,
     /// and one round in which the smaller comes near zero would say anything.
-    pub(crate) value: f64,
+    pub value: f64,
     /// The least and the most that it would be without one of the rounds.
-    pub(crate) low: f64,
-    pub(crate) high: f64,
+    pub low: f64,
+    pub high: f64,
     /// Whether another run can be expected to say about the same.
-    pub(crate) steady: bool,
+    pub steady: bool,
 }
 
 /// A ratio is steady if nothing of what is known of its error is more than this part of it.
@@ -45,7 +45,7 @@ const ENOUGH_ROUNDS: usize = 5;
 
 impl Ratio {
     /// `None` of no rounds. Each pair is of one round.
-    pub(crate) fn of(rounds: &[(f64, f64)]) -> Option<Self> {
+    pub fn of(rounds: &[(f64, f64)]) -> Option<Self> {
         let value = median_ratio(rounds.iter().copied())?;
         let without = |left_out: usize| {
             rounds.iter().enumerate().filter(move |(at, _)| *at != left_out).map(|(_, pair)| *pair)
@@ -84,13 +84,34 @@ fn middle(sorted: &[f64]) -> f64 {
 }
 
 /// The slope of the line that fits `points` best (least squares); zero if they all have one x.
-pub(crate) fn slope(points: &[(f64, f64)]) -> f64 {
+pub fn slope(points: &[(f64, f64)]) -> f64 {
     let count = points.len() as f64;
     let mean_x = points.iter().map(|(x, _)| x).sum::<f64>() / count;
     let mean_y = points.iter().map(|(_, y)| y).sum::<f64>() / count;
     let along: f64 = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
     let across: f64 = points.iter().map(|(x, _)| (x - mean_x).powi(2)).sum();
     if across > 0.0 { along / across } else { 0.0 }
+}
+
+/// How a quantity is spread over many trials.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Percentiles {
+    pub p50: f64,
+    pub p95: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+impl Percentiles {
+    /// `None` of no values at all.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<_> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let last = values.len().checked_sub(1)?;
+        // The least value that so many of them do not exceed.
+        let percentile = |percent: usize| values[(values.len() * percent).div_ceil(100).max(1) - 1];
+        Some(Self { p50: percentile(50), p95: percentile(95), p99: percentile(99), max: values[last] })
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +145,14 @@ mod tests {
         // Two groups, and no round between them: the median is anywhere.
         assert!(!steady(&[(2.0, 4.0), (2.0, 4.0), (2.0, 4.0), (3.0, 4.0), (3.0, 4.0)]));
         assert!(!steady(&[(0.0, 4.0); 10]) && !steady(&[(2.0, 0.0); 10]));
+    }
+
+    #[test]
+    fn a_percentile_is_a_value_that_was_seen() {
+        let of = |count: u32| Percentiles::of((1..=count).rev().map(f64::from)).unwrap();
+        assert_eq!(of(200), Percentiles { p50: 100.0, p95: 190.0, p99: 198.0, max: 200.0 });
+        assert_eq!(of(1), Percentiles { p50: 1.0, p95: 1.0, p99: 1.0, max: 1.0 });
+        assert_eq!(Percentiles::of([]), None);
     }
 
     #[test]

@@ -7,35 +7,35 @@ use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// More headers than the issuer sends.
+/// More headers than issuer and edge send.
 const HEADERS: usize = 32;
 
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Answer<'a> {
-    pub(crate) status: u16,
-    pub(crate) body: &'a [u8],
+pub struct Answer<'a> {
+    pub status: u16,
+    pub body: &'a [u8],
 }
 
 impl Connection {
-    pub(crate) async fn open(port: u16) -> Result<Self> {
+    pub async fn open(port: u16) -> Result<Self> {
         let stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, received: Vec::with_capacity(16 * 1024) })
     }
 
     /// Sends a request and waits for the whole answer, which ends with it.
-    pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<Answer<'_>> {
+    pub async fn exchange(&mut self, request: &[u8]) -> Result<Answer<'_>> {
         self.received.clear();
         self.stream.write_all(request).await?;
         loop {
             if self.stream.read_buf(&mut self.received).await? == 0 {
-                bail!("the issuer closed the connection");
+                bail!("the connection was closed");
             }
             let Some((status, body, length)) = head(&self.received)? else { continue };
             if self.received.len() >= body + length {
@@ -64,19 +64,19 @@ fn head(received: &[u8]) -> Result<Option<(u16, usize, usize)>> {
 }
 
 /// A request as it goes over the wire.
-pub(crate) fn get(path: &str, bearer: Option<&str>) -> Vec<u8> {
+pub fn get(path: &str, bearer: Option<&str>) -> Vec<u8> {
     let authorization = bearer.map(authorization).unwrap_or_default();
     format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: application/json\r\n{authorization}\r\n")
         .into()
 }
 
 /// Puts a request with a JSON body in the place of the one before.
-pub(crate) fn post(request: &mut Vec<u8>, path: &str, body: &str) {
+pub fn post(request: &mut Vec<u8>, path: &str, body: &str) {
     write(request, "POST", path, "", body);
 }
 
 /// The same with a method of its own and further headers, each a whole line.
-pub(crate) fn write(request: &mut Vec<u8>, method: &str, path: &str, headers: &str, body: &str) {
+pub fn write(request: &mut Vec<u8>, method: &str, path: &str, headers: &str, body: &str) {
     request.clear();
     let length = body.len();
     request.extend_from_slice(
@@ -89,7 +89,7 @@ pub(crate) fn write(request: &mut Vec<u8>, method: &str, path: &str, headers: &s
 }
 
 /// The header that carries an access token.
-pub(crate) fn authorization(token: &str) -> String {
+pub fn authorization(token: &str) -> String {
     format!("authorization: Bearer {token}\r\n")
 }
 

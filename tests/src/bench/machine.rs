@@ -6,8 +6,24 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::sleep;
 
+/// A machine that is busier than this before we begin has other things to do.
+const BUSY: f64 = 0.05;
+const BUSY_SAMPLE: Duration = Duration::from_secs(2);
+
+/// How busy it is before we begin. Says so if it has other things to do.
+pub async fn busy_before() -> Result<f64> {
+    let busy = busy_share(BUSY_SAMPLE).await?;
+    if busy > BUSY {
+        let percent = 100.0 * busy;
+        eprintln!(
+            "The machine is {percent:.0} % busy with something else: these numbers will prove nothing."
+        );
+    }
+    Ok(busy)
+}
+
 /// How much of its processors is in use, from 0 to 1, while we do nothing.
-pub(crate) async fn busy_share(sample: Duration) -> Result<f64> {
+async fn busy_share(sample: Duration) -> Result<f64> {
     let before = ticks()?;
     sleep(sample).await;
     let after = ticks()?;
@@ -16,7 +32,7 @@ pub(crate) async fn busy_share(sample: Duration) -> Result<f64> {
 }
 
 /// What the processor calls itself, if the kernel says.
-pub(crate) fn processor() -> Option<String> {
+pub fn processor() -> Option<String> {
     let cpu = fs::read_to_string("/proc/cpuinfo").ok()?;
     let (_, model) = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "))?;
     Some(model.to_owned())
