@@ -1,9 +1,12 @@
 //! Where everything listens: the ports that clients know, or free ones.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Context, Result};
+use tokio::net::TcpSocket;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports {
@@ -75,7 +78,7 @@ impl Ports {
 
     pub(crate) fn check_free(self) -> Result<()> {
         for (name, port) in self.named() {
-            TcpListener::bind(loopback(port)).with_context(|| {
+            bind(port).with_context(|| {
                 format!(
                     "cannot listen on 127.0.0.1:{port} ({name}); stop what listens there, or \
                      choose others by --port-base"
@@ -86,20 +89,58 @@ impl Ports {
     }
 }
 
-/// A port that nobody listens on now, and that no other call in this process gets.
+/// How many ports a process takes its own from.
+const BLOCK: u16 = 1_000;
+
+/// The ports of one process. Whoever listens on the first of them has the others.
+struct Block {
+    first: TcpListener,
+    next: AtomicU16,
+}
+
+/// A port that nobody listens on now, and that no process beside us gets: of this one, 998 more calls get another.
 ///
 /// Not one that the kernel picks: it may pick it again for a connection before it is listened on.
 pub fn free_port() -> Result<u16> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Processes that run side by side begin in different places.
-    let begin = std::process::id() % 500 * 20;
-    std::iter::repeat_with(|| begin + NEXT.fetch_add(1, Ordering::Relaxed))
-        .take(10_000)
-        .filter_map(|offset| u16::try_from(20_000 + offset % 10_000).ok())
-        .find(|port| TcpListener::bind(loopback(*port)).is_ok())
-        .context("every port from 20000 to 29999 is taken")
+    static OURS: LazyLock<Option<Block>> = LazyLock::new(|| {
+        let mut claims = (20_000..30_000).step_by(BLOCK.into()).map(|first| TcpListener::bind(loopback(first)));
+        Some(Block { first: claims.find_map(Result::ok)?, next: AtomicU16::new(0) })
+    });
+    let ours = OURS.as_ref().context("no block of ports is left: 20000, 21000 and so on to 29000 are taken")?;
+    let first = ours.first.local_addr()?.port();
+    std::iter::repeat_with(|| first + 1 + ours.next.fetch_add(1, Ordering::Relaxed) % (BLOCK - 1))
+        .take(usize::from(BLOCK) - 1)
+        .find(|port| bind(*port).is_ok())
+        .with_context(|| format!("every port from {} to {} is taken", first + 1, first + BLOCK - 1))
+}
+
+/// Fails if somebody listens there.
+///
+/// It does not listen itself: a process that another thread starts meanwhile inherits the socket until it has become the
+/// other program, and nobody else could listen until then.
+fn bind(port: u16) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(loopback(port))?;
+    Ok(socket)
 }
 
 pub(super) fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_asked_for_is_in_nobodys_way() {
+        let port = free_port().unwrap();
+        let asked = bind(port).unwrap();
+        let listener = TcpListener::bind(loopback(port)).unwrap();
+        drop(asked);
+        assert_eq!(bind(port).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        bind(port).unwrap();
+    }
 }

@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn offline_is_told() {
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let nobody = format!("127.0.0.1:{}", crate::stack::free_port().unwrap());
         let (from, into) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let package = serde_json::json!({"dependencies": {"ms": "2.1.3"}});
         let lock = serde_json::json!({"lockfileVersion": 3, "packages": {
