@@ -93,6 +93,8 @@ fn tool(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Command {
 fn tests(which: &[&str]) -> Command {
     let mut cargo = cargo(&[&["test", "--locked", "--no-fail-fast"], which].concat());
     cargo.env("NO_PROXY", "127.0.0.1,localhost").env_remove("no_proxy").env_remove(postgres::URL_VARIABLE);
+    // An error says in words what it is about. A backtrace of each hides that.
+    cargo.env("RUST_LIB_BACKTRACE", "0");
     // Those of the edge wait for Envoy half of their time.
     let threads = 2 * available_parallelism().map_or(1, NonZero::get);
     cargo.env("RUST_TEST_THREADS", threads.to_string());

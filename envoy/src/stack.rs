@@ -116,7 +116,7 @@ impl Stack {
             }
             if Instant::now() > deadline {
                 let logs = self.state.logs();
-                bail!("{name} is not ready after {} s; see {}", PATIENCE.as_secs(), logs.display());
+                bail!("{name} is not ready at {url} after {} s; see {}", PATIENCE.as_secs(), logs.display());
             }
             sleep(Duration::from_millis(20)).await;
         }
