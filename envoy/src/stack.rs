@@ -79,6 +79,8 @@ impl Stack {
         command.arg("--config-path").arg(self.state.bootstrap());
         // Several stacks may run on one machine; hot restart would have them share memory.
         command.args(["--disable-hot-restart", "--log-level", "warning", "--concurrency", "2"]);
+        // Who has made a request wants to see it in the log, and not ten seconds later.
+        command.args(["--file-flush-interval-msec", "200"]);
         command.env("COUNTERSIGN_SERVICE_TOKEN", secret(&self.state.service_token())?);
         self.spawn("envoy", &mut command)
     }

@@ -103,10 +103,12 @@ struct Block {
 /// Not one that the kernel picks: it may pick it again for a connection before it is listened on.
 pub fn free_port() -> Result<u16> {
     static OURS: LazyLock<Option<Block>> = LazyLock::new(|| {
-        let mut claims = (20_000..30_000).step_by(BLOCK.into()).map(|first| TcpListener::bind(loopback(first)));
+        let mut claims =
+            (20_000..30_000).step_by(BLOCK.into()).map(|first| TcpListener::bind(loopback(first)));
         Some(Block { first: claims.find_map(Result::ok)?, next: AtomicU16::new(0) })
     });
-    let ours = OURS.as_ref().context("no block of ports is left: 20000, 21000 and so on to 29000 are taken")?;
+    let ours =
+        OURS.as_ref().context("no block of ports is left: 20000, 21000 and so on to 29000 are taken")?;
     let first = ours.first.local_addr()?.port();
     std::iter::repeat_with(|| first + 1 + ours.next.fetch_add(1, Ordering::Relaxed) % (BLOCK - 1))
         .take(usize::from(BLOCK) - 1)

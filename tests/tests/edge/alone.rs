@@ -36,7 +36,14 @@ impl Alone {
         std::fs::write(file("envoy.yaml"), bootstrap).unwrap();
         let mut command = process::command(&tools::envoy().unwrap());
         command.arg("--config-path").arg(file("envoy.yaml")).arg("--admin-address-path").arg(file("admin"));
-        command.args(["--disable-hot-restart", "--log-level", "warning", "--concurrency"]);
+        command.args([
+            "--disable-hot-restart",
+            "--log-level",
+            "warning",
+            "--file-flush-interval-msec",
+            "100",
+        ]);
+        command.arg("--concurrency");
         command.arg(workers.to_string()).envs(environment.iter().copied());
         let service = Service::start("envoy", &mut command, folder.path(), false).unwrap();
         let mut envoy = Self { service, admin: String::new(), port: 0, ports: Vec::new(), folder };
@@ -80,12 +87,15 @@ impl Alone {
         kill_process(id.unwrap(), signal).unwrap();
     }
 
-    /// That no VM has trapped: Envoy would have said so, and begun to count.
-    pub(crate) async fn stop(self) {
-        let log = self.log();
-        assert!(!log.contains("panicked") && !log.contains("RuntimeError"), "{log}");
+    /// That no VM has trapped: Envoy would have said so, and begun to count. Returns the log with its end, which Envoy keeps
+    /// back for a while.
+    pub(crate) async fn stop(self) -> String {
         let crashes = self.ask("/stats?filter=vm_reload").await.unwrap();
         assert!(crashes.lines().all(|line| line.ends_with(": 0")), "{crashes}");
+        let file = self.service.log.clone();
         self.service.stop().await.unwrap();
+        let log = std::fs::read_to_string(file).unwrap();
+        assert!(!log.contains("panicked") && !log.contains("RuntimeError"), "{log}");
+        log
     }
 }
