@@ -54,7 +54,19 @@ impl Times {
 #[derive(Debug, Clone)]
 pub struct State {
     root: PathBuf,
-    _lock: Arc<File>,
+    _lock: Arc<Lock>,
+}
+
+/// A file that is locked until this is dropped, also when a process that another thread has just started still holds it: it
+/// does until it has become the other program.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file comes next, and unlocks it, too.
+        let _ = self.0.unlock();
+    }
 }
 
 /// What a stack keeps in its folder.
@@ -70,7 +82,7 @@ impl State {
         let lock = root.join("lock");
         let file = File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { root, _lock: Arc::new(file) }),
+            Ok(()) => Ok(Self { root, _lock: Arc::new(Lock(file)) }),
             Err(TryLockError::WouldBlock) => {
                 bail!("{} is in use by another cargo up; stop that one first", root.display())
             }
@@ -359,6 +371,18 @@ pub(crate) fn run_quietly(command: &mut Command, input: &str) -> Result<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_free_again_although_a_process_that_is_being_started_holds_its_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let file = File::create(&path).unwrap();
+        file.lock().unwrap();
+        let inherited = file.try_clone().unwrap();
+        drop(Lock(file));
+        File::open(&path).unwrap().try_lock().unwrap();
+        drop(inherited);
+    }
 
     #[test]
     fn a_folder_from_before_there_was_encryption_is_given_it_once() {

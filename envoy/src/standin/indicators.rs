@@ -1,4 +1,4 @@
-//! The backend's own WebSocket: an indicator every 200 ms, and nothing to ask of it.
+//! The backend's own WebSocket: an indicator every 50 ms, and nothing to ask of it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::UserId;
 
-const TICK: Duration = Duration::from_millis(200);
+const TICK: Duration = Duration::from_millis(50);
 
 /// Selects no subprotocol: its route does, for clients that sent a token as one.
 pub(super) async fn indicators(user: UserId, upgrade: WebSocketUpgrade) -> Response {

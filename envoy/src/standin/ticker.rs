@@ -1,4 +1,4 @@
-//! The quote ticker: a WebSocket that sends a tick every 200 ms and takes `subscribe` messages from who has a trading account.
+//! The quote ticker: a WebSocket that sends a tick every 50 ms and takes `subscribe` messages from who has a trading account.
 //! Whoever has not subscribed yet gets a sample.
 
 use std::time::Duration;
@@ -15,10 +15,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::UserId;
 use super::accounts::Accounts;
 
-const TICK: Duration = Duration::from_millis(200);
+const TICK: Duration = Duration::from_millis(50);
 
 /// Ticks between two looks whether the account is still there.
-const LOOK_EVERY: u64 = 5;
+const LOOK_EVERY: u64 = 20;
 
 const NO_ACCOUNT: &str = "No active trading accounts linked. Please link a Kite account in user profile.";
 const NO_ISSUER: &str = "Trading accounts cannot be looked up. Please try again.";

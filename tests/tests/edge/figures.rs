@@ -10,6 +10,7 @@ use promql_parser::parser::{self, Expr, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
 use serde_json::{Value, json};
 
+use super::alone::PATIENCE;
 use super::platform;
 
 const ALERTS: &str = include_str!("../../../envoy/observability/alerts.yaml");
@@ -130,7 +131,7 @@ async fn alerts_and_dashboard_ask_only_for_what_there_is() {
     let (stack, _folder) = platform().await;
     use_it(&stack).await;
     let issuer = format!("http://127.0.0.1:{}/metrics", stack.ports.internal);
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     // The filter tells what it has counted a moment later.
     let edge = loop {
         let edge = get(stack.admin_url("/stats/prometheus")).await;

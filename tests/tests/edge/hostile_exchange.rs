@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::alone::PATIENCE;
-use super::stage::{KEY, Reply, Stage, bearer, claims, config, issuer, token};
+use super::stage::{BOTH_WORKERS, KEY, Reply, Stage, bearer, claims, config, issuer, token};
 use super::{module, raw};
 
 /// What a key is exchanged for.
@@ -113,7 +113,7 @@ async fn an_issuer_that_is_down_takes_no_good_key_away() {
     let stage = Stage::start(module(), &[config]).await;
     let good = format!("x-api-key: {KEY}");
     // Each worker knows it.
-    for _ in 0..16 {
+    for _ in 0..BOTH_WORKERS {
         assert_eq!(stage.get(&good).await.identities(), ["u-key"]);
     }
     let before = stage.issuer.asked("/exchange");
@@ -142,7 +142,7 @@ async fn an_issuer_that_does_not_answer_holds_no_good_key_up() {
     config["api_keys"]["timeout"] = json!("30s");
     let stage = Stage::start(module(), &[config]).await;
     let good = format!("x-api-key: {KEY}");
-    for _ in 0..16 {
+    for _ in 0..BOTH_WORKERS {
         assert_eq!(stage.get(&good).await.identities(), ["u-key"]);
     }
     let before = stage.issuer.asked("/exchange");
@@ -152,7 +152,7 @@ async fn an_issuer_that_does_not_answer_holds_no_good_key_up() {
         assert_eq!(stage.get(&good).await.identities(), ["u-key"]);
         assert!(Instant::now() < deadline, "it waits for the issuer, or nobody asks");
     }
-    for _ in 0..16 {
+    for _ in 0..BOTH_WORKERS {
         assert_eq!(stage.get(&good).await.identities(), ["u-key"]);
     }
     assert!(Instant::now() < deadline, "it waits for the issuer");

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::time::Instant;
 
-use super::alone::PATIENCE;
 use super::module;
 use super::stage::{KEY, Reply, Stage, bearer, close_frame, config, last_frame, token};
 
@@ -28,14 +26,7 @@ async fn a_session_that_ends_is_refused_and_its_streams_get_a_close_frame() {
     let mut silent = stage.open("/ws/silent", &ada).await;
     let mut other = stage.open("/ws/quotes", &bob).await;
     stage.issuer.revoke("s-ada");
-    let deadline = Instant::now() + PATIENCE;
-    let mut refused = 0;
-    // Both workers: sixteen in a row.
-    while refused < 16 {
-        let answer = stage.get(&ada).await;
-        refused = if answer.is_refused(401, "revoked") { refused + 1 } else { 0 };
-        assert!(Instant::now() < deadline, "{}", answer.text);
-    }
+    stage.until("ada is revoked", &ada, |answer| answer.is_refused(401, "revoked")).await;
     for stream in &mut streams {
         assert_eq!(last_frame(stream).await, close_frame("Authentication required"));
     }

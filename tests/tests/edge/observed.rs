@@ -3,6 +3,7 @@
 use countersign_stack::stack::Stack;
 use serde_json::Value;
 
+use super::alone::PATIENCE;
 use super::{platform, raw};
 
 #[tokio::test]
@@ -13,7 +14,7 @@ async fn a_refusal_shows_in_prometheus_and_in_the_access_log() {
 
     let sample = r#"countersign_requests{outcome="denied",reason="missing_credential"} 1"#;
     let line = r#""refused":"missing_credential""#;
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let url = stack.admin_url("/stats/prometheus?filter=countersign_requests");
         let metrics = reqwest::get(url).await.unwrap().text().await.unwrap();
@@ -34,7 +35,7 @@ async fn a_refusal_shows_in_prometheus_and_in_the_access_log() {
 
 /// The entry in Envoy's log that has this in it. It is written a moment later.
 async fn logged(stack: &Stack, needle: &str) -> Value {
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let log = envoy_log(stack);
         if let Some(line) = log.lines().find(|line| line.starts_with('{') && line.contains(needle)) {
@@ -115,7 +116,7 @@ async fn the_log_tells_a_cluster_without_hosts_from_one_that_is_not_there() {
     {
         let cluster = format!(r#""cluster": "{cluster}""#);
         stack.state.install_plugin(&plugin.replace(r#""cluster": "issuer""#, &cluster)).unwrap();
-        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         while !envoy_log(&stack).contains(&format!("not taken: {said}")) {
             assert!(tokio::time::Instant::now() < deadline, "{}", envoy_log(&stack));
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -141,7 +142,7 @@ async fn what_a_client_sends_in_the_wrong_place_is_not_logged() {
     let answer = raw::request(stack.ports.edge, b"GET", b"/api/x", upgrade).await;
     assert!((400..500).contains(&answer.status), "{}", answer.text);
 
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     let log = loop {
         let logs = stack.logs().unwrap();
         let (_, log) = logs.into_iter().find(|(path, _)| path.ends_with("envoy.log")).unwrap();

@@ -7,14 +7,14 @@ use countersign_stack::stack::Stack;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use super::alone::PATIENCE;
+use super::stage::BOTH_WORKERS;
 use super::{platform, raw, token};
 
 const PUBLIC: &str =
     r#"{"name": "backend-health", "match": {"path": "/api/health", "methods": ["GET"]}, "allow": "anyone"}"#;
 const FOR_SERVICES: &str = r#"{"name": "backend-health", "match": {"path": "/api/health"}, "allow": {"service": "engine", "permission": "alerts:write"}},
 {"name": "positions", "match": {"path": "/api/positions"}, "allow": {"service": true, "user": true}}"#;
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Status, and the body if it is JSON.
 async fn get(stack: &Stack, path: &str, bearer: &str) -> (u16, Value) {
@@ -23,16 +23,21 @@ async fn get(stack: &Stack, path: &str, bearer: &str) -> (u16, Value) {
     (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default())
 }
 
+/// Asks until both workers answer so.
 async fn until(stack: &Stack, path: &str, bearer: &str, wanted: u16) -> Value {
     let deadline = Instant::now() + PATIENCE;
-    loop {
+    let (mut in_a_row, mut last) = (0, Value::Null);
+    while in_a_row < BOTH_WORKERS {
         let (status, body) = get(stack, path, bearer).await;
         if status == wanted {
-            return body;
+            (in_a_row, last) = (in_a_row + 1, body);
+        } else {
+            assert!(Instant::now() < deadline, "{path}: {status} {body}");
+            in_a_row = 0;
+            sleep(Duration::from_millis(20)).await;
         }
-        assert!(Instant::now() < deadline, "{path}: {status} {body}");
-        sleep(Duration::from_millis(20)).await;
     }
+    last
 }
 
 /// A service's token, got through the edge.

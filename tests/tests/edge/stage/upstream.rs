@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::{WELCOME, content_length, read_head};
@@ -12,12 +13,18 @@ use super::{WELCOME, content_length, read_head};
 #[derive(Default)]
 pub(crate) struct Upstream {
     seen: Mutex<String>,
+    gives_up: Notify,
 }
 
 impl Upstream {
     /// Everything that has reached it, but for what clients say on WebSockets.
     pub(crate) fn seen(&self) -> String {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// Has it end what it stalls.
+    pub(crate) fn give_up(&self) {
+        self.gives_up.notify_waiters();
     }
 
     pub(super) async fn serve(self: Arc<Self>, listener: TcpListener) {
@@ -40,7 +47,7 @@ impl Upstream {
             }
             if head.contains(" /api/stalls ") {
                 // Reads nothing more, and keeps the connection.
-                sleep(Duration::from_secs(60)).await;
+                self.gives_up.notified().await;
                 return None;
             }
             let body = read_body(&mut stream, &head).await?;
