@@ -95,13 +95,12 @@ pub fn filter_image() -> Result<(PathBuf, String)> {
     Ok((folder, digest))
 }
 
-/// On a terminal cargo shows how far it is: a first build takes minutes.
+/// A first build takes minutes. On a terminal cargo shows how far it is.
 fn build(what: &str, arguments: &[&str], artifact: &str) -> Result<PathBuf> {
     let mut cargo = tools::cargo();
     cargo.args(["build", "--locked"]).args(arguments);
-    if std::io::stderr().is_terminal() {
-        eprintln!("building {what}");
-    } else {
+    eprintln!("building {what}; the first time takes minutes");
+    if !std::io::stderr().is_terminal() {
         cargo.arg("--quiet");
     }
     tools::run(&mut cargo).with_context(|| format!("cannot build {what}"))?;

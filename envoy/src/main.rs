@@ -44,6 +44,7 @@ enum Command {
         /// Let its commits wait for the disk, as those of a server in use do
         #[arg(long)]
         durable: bool,
+        /// What is run, with `TEST_DATABASE_URL` in its environment
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },

@@ -128,7 +128,7 @@ impl Server {
         let status = data.join("postmaster.pid");
         while !fs::read_to_string(&status).unwrap_or_default().lines().any(|line| line.trim() == "ready") {
             if let Some(status) = self.service.has_ended() {
-                bail!("PostgreSQL ended while starting: {status}\n{}", self.service.last_words().await);
+                bail!("PostgreSQL ended while starting: {status}; {}", self.service.last_words().await);
             }
             ensure!(Instant::now() < deadline, "PostgreSQL is not ready after {} s", PATIENCE.as_secs());
             sleep(Duration::from_millis(20)).await;

@@ -87,12 +87,15 @@ impl Service {
         self.child.try_wait().ok().flatten()
     }
 
-    /// The end of what it said: why it ended. To be asked once it has ended.
+    /// The end of what it said, with words before it: why it ended. To be asked once it has ended.
     pub async fn last_words(&mut self) -> String {
         self.finish_log().await;
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
-        lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n")
+        if lines.is_empty() {
+            return "it said nothing".to_owned();
+        }
+        format!("it said last:\n{}", lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n"))
     }
 
     /// Waits for what it said last, which may still be on its way to the file.

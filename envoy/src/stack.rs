@@ -98,6 +98,7 @@ impl Stack {
             stats.lines().any(|line| line.rsplit_once(": ").is_some_and(|(_, value)| value != "0"))
         })
         .await
+        .context("the edge verifies no token; Envoy's log says what its filter lacks")
     }
 
     async fn wait_for(&mut self, name: &str, url: &str, satisfied: impl Fn(&str) -> bool) -> Result<()> {
@@ -107,7 +108,7 @@ impl Stack {
             for service in &mut self.services {
                 if let Some(status) = service.has_ended() {
                     let words = service.last_words().await;
-                    bail!("{} ended while starting: {status}; it said last:\n{words}", service.name);
+                    bail!("{} ended while starting: {status}; {words}", service.name);
                 }
             }
             if let Ok(answer) = client.get(url).send().await
@@ -134,7 +135,7 @@ impl Stack {
         });
         let ((name, status, words), ..) = futures_util::future::select_all(waits).await;
         match status {
-            Ok(status) => anyhow!("{name} ended: {status}; it said last:\n{words}"),
+            Ok(status) => anyhow!("{name} ended: {status}; {words}"),
             Err(error) => anyhow!(error).context(format!("lost {name}")),
         }
     }

@@ -205,6 +205,20 @@ impl State {
         };
         let text =
             fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
+        ensure!(
+            text.contains(&format!(":{}\"", ports.issuer)),
+            "{} does not listen on port {}: it is of other ports; choose those by --port-base, or another --folder, or \
+             begin anew with --fresh",
+            config.display(),
+            ports.issuer
+        );
+        let database = config.with_file_name("issuer.db");
+        ensure!(
+            database.exists() || !self.admin_password().exists() || !text.contains("\"sqlite:issuer.db\""),
+            "{} is gone, and with it the accounts and services whose secrets are beside it; bring it back, or begin anew \
+             with --fresh",
+            database.display()
+        );
         if let Some(text) = with_encryption(&text) {
             eprintln!("note: [encryption] is added to {}", config.display());
             write(&config, &text)?;

@@ -100,8 +100,15 @@ pub fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         // Not eprintln, which panics when nobody reads.
-        let _ = writeln!(io::stderr(), "error: {error:#}");
+        let _ = writeln!(io::stderr(), "error: {}", with_causes(&error));
         ExitCode::FAILURE
+    })
+}
+
+/// The error and what caused it. Some say their cause themselves.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |told, cause| {
+        if told.ends_with(&cause) { told } else { format!("{told}: {cause}") }
     })
 }
 

@@ -76,10 +76,10 @@ async fn serve(settings: Settings, env: Vec<(String, String)>, keys: KeySet, ids
     // Heard only so that it does not kill: past `ulimit -f`, a write then fails as on a full disk.
     let _file_too_large =
         signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).context("cannot hear SIGXFSZ")?;
-    let public = web::bind(settings.server.listen).await?;
+    let public = web::bind("server.listen", settings.server.listen).await?;
     let internal = match &settings.internal {
         Internal { shared: true, .. } => None,
-        Internal { listen, .. } => Some(web::bind(*listen).await?),
+        Internal { listen, .. } => Some(web::bind("internal.listen", *listen).await?),
     };
     let tls = settings.internal.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
     let db = db::open(&settings, Schema::Migrate, &ids).await?;

@@ -144,7 +144,30 @@ fn constrained(error: &PgDatabaseError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::{AnyConnection, Connection as _, Executor as _};
+
     use super::*;
+
+    #[tokio::test]
+    async fn what_sqlite_cannot_do_now_is_told_from_what_is_wrong() {
+        sqlx::any::install_default_drivers();
+        let refused = async |prepared: &str, statement: &'static str| {
+            let mut connection = AnyConnection::connect("sqlite::memory:").await.unwrap();
+            connection.execute(sqlx::AssertSqlSafe(prepared.to_owned())).await.unwrap();
+            Error::from(connection.execute(statement).await.unwrap_err())
+        };
+        let create = "CREATE TABLE t (id INTEGER)";
+        let nowhere = AnyConnection::connect("sqlite:///nowhere/at/all.db").await.unwrap_err();
+        for (error, expected) in [
+            (refused("PRAGMA query_only = ON", create).await, Unavailable::ReadOnly),
+            (refused("PRAGMA max_page_count = 1", create).await, Unavailable::Full),
+            (nowhere.into(), Unavailable::NotAllowed),
+        ] {
+            assert!(matches!(error, Error::Unavailable { why, .. } if why == expected), "{error:?}");
+        }
+        let wrong = refused(create, "SELECT nothing FROM t").await;
+        assert!(matches!(wrong, Error::Bug(_)), "{wrong:?}");
+    }
 
     #[test]
     fn what_makes_no_sense_is_the_fault_of_the_connection() {

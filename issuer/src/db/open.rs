@@ -18,7 +18,7 @@ use super::pool::{Pool, TRUSTED};
 use super::tx::Stalls;
 use super::{Backend, Db, Error, Figures, Reads, migrations, readiness, writer};
 use crate::ambient::Ids;
-use crate::config::{Database, DatabaseUrl, Settings};
+use crate::config::{Database, DatabaseUrl, Settings, belong_as};
 use crate::secrets::Ring;
 
 /// SQLite reads on as many connections; each costs a thread and a page cache.
@@ -168,9 +168,12 @@ fn lock_and_create(file: &Path) -> std::io::Result<File> {
     let folder = File::open(absolute.parent().unwrap_or(Path::new("/")))?;
     folder.lock()?;
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(folder),
+        // Root may prepare it for the user whose folder it is.
+        Ok(made) => belong_as(&made, &folder.metadata()?)?,
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        Err(_) => {}
     }
+    Ok(folder)
 }
 
 /// Where sqlx connects to; `mode` is SQLite's.

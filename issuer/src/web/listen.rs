@@ -46,16 +46,18 @@ impl Default for Connections {
 
 /// What keeps an address from being served.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {reason}")]
+#[error("{setting}: cannot listen on {address}: {reason}")]
 pub struct ListenError {
+    /// The key of the configuration that names the address.
+    setting: &'static str,
     address: SocketAddr,
     reason: std::io::Error,
 }
 
 /// # Errors
 /// [`ListenError`] if the address is taken or not ours.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address).await.map_err(|reason| ListenError { address, reason })
+pub async fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address).await.map_err(|reason| ListenError { setting, address, reason })
 }
 
 /// An address that is ours, and what is spoken there: plain http, or https.

@@ -83,7 +83,7 @@ fn a_list_that_is_missing_or_damaged_is_found_before_anything_is_served() {
         assert!(line.starts_with("error: ") && line.contains(expected), "{line}");
         fails(&folder, &["serve"], expected);
     };
-    both_say("breached.list cannot be read: No such file");
+    both_say("breached.list cannot be read; `countersign passwords import-breached` makes it: No such file");
     folder.write("breached.list", "5BAA61E4C9B93F3F0682250B6CF8331B7EE68FD8:3\n");
     both_say("was not made by `countersign passwords import-breached`");
     assert_eq!(run(&folder, &["passwords", "import-breached", &leaked(&folder, "password")]).code, 0);
@@ -106,7 +106,9 @@ fn making_a_list_says_what_is_wrong() {
     let command = ["passwords", "import-breached", list.as_str()];
     fails(&folder, &command, "passwords.breached_file: is required to say where the list shall be");
     folder.append("countersign.toml", CONFIGURED);
-    fails(&folder, &["passwords", "import-breached", "nowhere.txt"], "nowhere.txt: No such file");
+    // The cause is told once.
+    let once = "nowhere.txt cannot be used: No such file or directory (os error 2)\n";
+    fails(&folder, &["passwords", "import-breached", "nowhere.txt"], once);
     folder.write("leaked.txt", "B\nA\n");
     fails(&folder, &command, "leaked.txt: line 1: expected 40 hexadecimal digits");
     assert!(!folder.path("breached.list").exists());

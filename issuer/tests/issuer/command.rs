@@ -69,6 +69,18 @@ fn check_is_content_with_what_serve_would_take() {
     assert!(after.out.contains("errors: 0, warnings: 0"), "{}", after.out);
 }
 
+/// Root may prepare what another user's issuer works with.
+#[test]
+fn a_new_database_belongs_to_the_owner_of_its_folder() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let folder = folder();
+    // Nobody's, if we are root; ours otherwise.
+    let _ = chown(folder.path("."), Some(65_534), Some(65_534));
+    assert_eq!(run(&folder, &["migrate"]).code, 0);
+    let owner = |path: &Path| std::fs::metadata(path).map(|file| (file.uid(), file.gid())).unwrap();
+    assert_eq!(owner(&folder.path("issuer.db")), owner(&folder.path(".")));
+}
+
 /// Every file below, with its contents and the time of its last change.
 fn everything(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -197,7 +209,7 @@ fn serve_refuses_what_check_refuses() {
         ),
         (
             good.replace("[server]\nlisten = \"127.0.0.1:0\"", "[server]\nlisten = \"203.0.113.1:1\""),
-            "cannot listen on 203.0.113.1:1",
+            "server.listen: cannot listen on 203.0.113.1:1",
         ),
     ] {
         folder.write("countersign.toml", &text);

@@ -14,7 +14,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 async fn serving(limits: Connections) -> (SocketAddr, TestApp) {
     let app = TestApp::new().await;
-    let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let listener = bind("server.listen", ([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(serve(listener, router::public(app.app.clone()), limits, std::future::pending()));
     (address, app)

@@ -358,7 +358,7 @@ async fn a_reader_misses_nothing_however_many_write_at_once() {
 }
 
 async fn listening(app: &TestApp) -> SocketAddr {
-    let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let listener = bind("server.listen", ([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = router::internal(app.app.clone());
     tokio::spawn(serve(listener, router, Connections::default(), std::future::pending()));

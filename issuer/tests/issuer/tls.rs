@@ -91,7 +91,7 @@ impl Server {
         let (app, authority) = (TestApp::new().await, Authority::new());
         install(&app.folder, &authority.server(), &authority);
         let tls = Arc::new(Tls::load(&files(&app.folder)).unwrap());
-        let socket = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let socket = bind("server.listen", ([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = socket.local_addr().unwrap();
         let listening = Listening::new(socket, Some(Arc::clone(&tls)));
         let (stop, stopped) = oneshot::channel();
@@ -224,7 +224,7 @@ async fn without_roots_for_clients_none_is_asked_for() {
     let (app, authority) = (TestApp::new().await, Authority::new());
     install(&app.folder, &authority.server(), &authority);
     let files = config::Tls { client_ca_file: None, ..files(&app.folder) };
-    let socket = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let socket = bind("server.listen", ([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = socket.local_addr().unwrap();
     let listening = Listening::new(socket, Some(Arc::new(Tls::load(&files).unwrap())));
     let router = router::internal(app.app.clone());

@@ -231,19 +231,29 @@ async fn stopping_cuts_no_request_under_way() {
 #[tokio::test]
 async fn a_broken_issuer_config_stops_the_start_with_its_reason() {
     let (stack, folder) = platform().await;
-    let config = stack.state.issuer_config();
+    let (config, ports) = (stack.state.issuer_config(), stack.ports);
     stack.stop().await.unwrap();
     let good = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, good.replace("access_lifetime", "acess_lifetime")).unwrap();
-    let error = start(folder.path()).await.expect_err("the issuer took an unknown key");
+    let error = start(folder.path(), ports).await.expect_err("the issuer took an unknown key");
     assert!(error.contains("acess_lifetime") && error.contains("access_lifetime"), "{error}");
 }
 
-async fn start(folder: &Path) -> Result<Stack, String> {
+#[tokio::test]
+async fn a_folder_of_other_ports_or_without_its_database_is_refused_with_what_would_be_right() {
+    let (stack, folder) = platform().await;
+    let (ports, database) = (stack.ports, stack.state.issuer_config().with_file_name("issuer.db"));
+    stack.stop().await.unwrap();
+    let others = start(folder.path(), Ports::free().unwrap()).await.expect_err("it listens elsewhere");
+    assert!(others.contains("countersign.toml") && others.contains("--port-base"), "{others}");
+    std::fs::remove_file(&database).unwrap();
+    let gone = start(folder.path(), ports).await.expect_err("the administrator is gone");
+    assert!(gone.contains("issuer.db is gone") && gone.contains("--fresh"), "{gone}");
+}
+
+async fn start(folder: &Path, ports: Ports) -> Result<Stack, String> {
     let (artifacts, state) = (ARTIFACTS.clone(), State::open(folder.join("up")).unwrap());
-    Stack::start(artifacts, state, Ports::free().unwrap(), Times::DEFAULT, false)
-        .await
-        .map_err(|error| format!("{error:#}"))
+    Stack::start(artifacts, state, ports, Times::DEFAULT, false).await.map_err(|error| format!("{error:#}"))
 }
 
 #[tokio::test]

@@ -40,7 +40,8 @@ pub(super) fn read(text: &str) -> Result<Vec<Embedded>, String> {
     }
     if found.is_empty() {
         return Err("has no configuration of the filter in it: neither is it JSON, nor is there a typed_config of the \
-                    type envoy.extensions.filters.http.wasm.v3.Wasm, a WasmPlugin or an EnvoyExtensionPolicy"
+                    type envoy.extensions.filters.http.wasm.v3.Wasm, a WasmPlugin or an EnvoyExtensionPolicy; where Envoy \
+                    gets it from a file (ECDS, path_config_source), check that file"
             .to_owned());
     }
     Ok(found)

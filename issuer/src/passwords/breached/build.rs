@@ -16,7 +16,7 @@ use crate::config::{belong_as, sync_folder};
 /// Why a list could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    #[error("{}: {source}", file.display())]
+    #[error("{} cannot be used: {source}", file.display())]
     Io { file: PathBuf, source: std::io::Error },
     #[error("{}: line {line}: {what}", file.display())]
     Line { file: PathBuf, line: u64, what: &'static str },

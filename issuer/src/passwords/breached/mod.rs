@@ -36,7 +36,7 @@ const ENTRY: usize = 6;
 /// Why a list cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BreachedError {
-    #[error("{} cannot be read: {source}", file.display())]
+    #[error("{} cannot be read; `countersign passwords import-breached` makes it: {source}", file.display())]
     Unreadable { file: PathBuf, source: std::io::Error },
     #[error("{} was not made by `countersign passwords import-breached` of this version", file.display())]
     Foreign { file: PathBuf },
