@@ -98,9 +98,10 @@ async fn nothing_that_names_another_path_method_or_user_reaches_an_upstream() {
         assert!(removed.contains(&name), "{name}");
     }
     let readme = include_str!("../../../envoy/README.md");
-    for name in &removed {
-        assert!(readme.contains(&format!("`{name}`")), "{name} is not in envoy/README.md");
-    }
+    let (_, listed) = readme.split_once("Removed from every request").unwrap();
+    let (listed, _) = listed.split_once("\n\n").unwrap();
+    let listed: Vec<_> = listed.split('`').skip(1).step_by(2).collect();
+    assert_eq!(listed, removed, "envoy/README.md lists others");
 
     stack.stop_service("backend").await.unwrap();
     let upstream = raw::upstream(stack.ports.backend).await;
