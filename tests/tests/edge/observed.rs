@@ -93,6 +93,12 @@ async fn a_token_that_came_as_the_method_is_not_logged() {
     raw::request(stack.ports.edge, b"OPTIONS", path.as_bytes(), preflight).await;
     let entry = logged(&stack, "\"status\":200").await;
     assert!(entry.get("path").is_none() && entry.get("method").is_none(), "{entry}");
+    // What was refused is told without what the client sent, and why.
+    let log = envoy_log(&stack);
+    let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let refused = entries.filter(|entry| entry["status"] == 400 && entry.get("method").is_none());
+    let details: Vec<_> = refused.map(|entry| entry["details"].clone()).collect();
+    assert_eq!(details, ["countersign_denied{bad_request}"], "{log}");
     assert!(!envoy_log(&stack).contains("eyJ"), "{}", envoy_log(&stack));
     stack.stop().await.unwrap();
 }
@@ -141,17 +147,21 @@ async fn what_a_client_sends_in_the_wrong_place_is_not_logged() {
     let upgrade: &[&[u8]] = &[spoofed[0], spoofed[1], b"connection: upgrade", b"upgrade: websocket, h2c"];
     let answer = raw::request(stack.ports.edge, b"GET", b"/api/x", upgrade).await;
     assert!((400..500).contains(&answer.status), "{}", answer.text);
+    // Refused before it gets a request id of Envoy's own.
+    let old = format!("GET / HTTP/1.0\r\nhost: edge\r\n{request_id}\r\n\r\n");
+    let answer = raw::send(stack.ports.edge, old.as_bytes()).await;
+    assert_eq!(answer.status, 426, "{}", answer.text);
 
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let log = loop {
         let logs = stack.logs().unwrap();
         let (_, log) = logs.into_iter().find(|(path, _)| path.ends_with("envoy.log")).unwrap();
-        if log.lines().filter(|line| line.contains("\"status\":4")).count() >= 5 {
+        if log.lines().filter(|line| line.contains("\"status\":4")).count() >= 6 {
             break log;
         }
         assert!(tokio::time::Instant::now() < deadline, "{log}");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     };
-    assert!(!log.contains(signature) && !log.contains("mallory"), "{log}");
+    assert!(!log.contains(signature) && !log.contains("eyJ") && !log.contains("mallory"), "{log}");
     stack.stop().await.unwrap();
 }
