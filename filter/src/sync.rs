@@ -303,6 +303,18 @@ mod tests {
     }
 
     #[test]
+    fn a_name_says_which_form_lies_under_it() {
+        let Names { schedule, snapshot } = Names::of("issuer", "login", "/jwks");
+        assert_eq!(schedule, "countersign.keys.schedule 3 issuer login /jwks");
+        assert_eq!(snapshot, "countersign.keys.set 3 issuer login /jwks");
+        // Form 3. Whoever changes it has to count on.
+        let record = Schedule { attempted_at: 1, due_at: 2, early_at: 3, failures: 4 };
+        let [one, two, three] = [1, 2, 3].map(u64::to_le_bytes);
+        assert_eq!(record.encode(), [&one[..], &two, &three, &4_u32.to_le_bytes()].concat());
+        assert_eq!(Snapshot { fetched_at: 1, jwks: b"{}" }.encode(), [&one[..], b"{}"].concat());
+    }
+
+    #[test]
     fn no_two_sources_share_a_name() {
         let sources =
             [("a/b", "h", "/c"), ("a", "h", "/b/c"), ("a", "h", "/c"), ("a", "hh", "/c"), ("ah", "h", "/c")];
