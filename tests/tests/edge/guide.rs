@@ -115,22 +115,38 @@ async fn memory_time_and_trust_are_bounded() {
     let manager = &listener["filter_chains"][0]["filters"][0]["typed_config"];
     assert_eq!(manager["request_timeout"], "60s");
     assert!(manager["internal_address_config"].is_object());
-    let sockets = manager["route_config"]["virtual_hosts"][0]["routes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|route| route["match"]["prefix"] == "/ws/")
-        .unwrap();
-    assert_eq!(sockets["route"]["max_stream_duration"]["max_stream_duration"], "43200s");
-    let monitors =
-        config("BootstrapConfigDump")["bootstrap"]["overload_manager"]["resource_monitors"].clone();
-    let connections = monitors
-        .as_array()
-        .unwrap()
-        .iter()
-        .find_map(|monitor| monitor["typed_config"].get("max_active_downstream_connections"))
-        .map(|most| most.as_str().unwrap().parse::<u64>().unwrap())
-        .unwrap();
+    assert_eq!(listener["per_connection_buffer_limit_bytes"], 64 << 10);
+    let routes = manager["route_config"]["virtual_hosts"][0]["routes"].as_array().unwrap();
+    let sockets: Vec<_> =
+        routes.iter().filter(|route| route["route"].get("upgrade_configs").is_some()).collect();
+    assert_eq!(sockets.len(), 2);
+    for route in sockets {
+        assert_eq!(route["route"]["max_stream_duration"]["max_stream_duration"], "43200s", "{route}");
+    }
+    // Whatever takes a body at the issuer takes it whole, or says 413.
+    let only_read = ["/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/health"];
+    for route in routes.iter().filter(|route| route["route"]["cluster"] == "issuer") {
+        let buffer = &route["typed_per_filter_config"]["envoy.filters.http.buffer"]["buffer"];
+        let read = route["match"]["path"].as_str().is_some_and(|path| only_read.contains(&path));
+        assert!(read || buffer["max_request_bytes"] == 65536, "{route}");
+    }
+    let overload = &config("BootstrapConfigDump")["bootstrap"]["overload_manager"];
+    let most = |resource: &str| {
+        let monitors = overload["resource_monitors"].as_array().unwrap();
+        let most = monitors.iter().find_map(|monitor| monitor["typed_config"].get(resource)).unwrap();
+        most.as_str().unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(most("max_heap_size_bytes"), 1 << 30);
+    // It gives back what it can before it refuses anybody.
+    let threshold = |action: &str| {
+        let actions = overload["actions"].as_array().unwrap();
+        let name = format!("envoy.overload_actions.{action}");
+        let action = actions.iter().find(|action| action["name"] == name).unwrap();
+        action["triggers"][0]["threshold"]["value"].as_f64().unwrap()
+    };
+    let [shrinks, refuses] = ["shrink_heap", "stop_accepting_requests"].map(threshold);
+    assert!(shrinks < refuses && refuses < 1.0, "{overload}");
+    let connections = most("max_active_downstream_connections");
     for cluster in config("ClustersConfigDump")["static_clusters"].as_array().unwrap() {
         let cluster = &cluster["cluster"];
         // What the filter itself asks may be answered with a whole page of revocations.
