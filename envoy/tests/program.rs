@@ -88,11 +88,11 @@ fn outside_of_a_checkout_that_is_said() {
 }
 
 #[test]
-fn a_terminal_shows_what_is_built_and_a_pipe_does_not() {
+fn what_is_built_is_told_and_a_terminal_shows_how_far_it_is() {
     let tools = tempfile::tempdir().unwrap();
     let cargo = cargo_that_tells(tools.path());
     let piped = said(&by_hand(&*PROGRAM).arg("filter").env("CARGO", &cargo).output().unwrap());
-    assert!(piped.contains("--quiet") && !piped.contains("building"), "{piped}");
+    assert!(piped.contains("building the filter") && piped.contains("--quiet"), "{piped}");
 
     let terminal = format!("'{}' filter", *PROGRAM);
     let mut script = by_hand("script");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use countersign_issuer::db::Error;
+use countersign_issuer::db::{Error, Unavailable};
 use futures_util::future::join_all;
 use sqlx::{AnyConnection, Connection as _, Executor as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -194,4 +194,22 @@ async fn a_database_that_vanishes_without_a_word_is_found_again_and_holds_no_sto
         }
     };
     timeout(KERNEL, tested).await.expect("it waits for the kernel");
+}
+
+/// PostgreSQL that may only be read, as one that stands by for another, or that takes too long.
+#[tokio::test]
+async fn what_the_server_cannot_do_now_is_told_from_what_is_wrong() {
+    let Ok(server) = std::env::var("TEST_DATABASE_URL") else { return };
+    sqlx::any::install_default_drivers();
+    let mut connection = AnyConnection::connect(&server).await.unwrap();
+    connection.execute("SET default_transaction_read_only = on; SET statement_timeout = 1").await.unwrap();
+    for (statement, why) in [
+        ("CREATE TABLE nothing (id INTEGER)", Unavailable::ReadOnly),
+        ("SELECT pg_sleep(10)", Unavailable::Locked),
+    ] {
+        let error = Error::from(connection.execute(statement).await.unwrap_err());
+        assert!(matches!(error, Error::Unavailable { why: found, .. } if found == why), "{error:?}");
+    }
+    let wrong = Error::from(connection.execute("SELECT nothing FROM nowhere").await.unwrap_err());
+    assert!(matches!(wrong, Error::Bug(_)), "{wrong:?}");
 }

@@ -134,7 +134,8 @@ impl Answer {
         assert_eq!(problem["type"], "about:blank");
         assert!(problem["title"].is_string() && !problem["detail"].as_str().unwrap().is_empty(), "{body}");
         if status == 401 {
-            assert!(self.header("www-authenticate").starts_with("Bearer realm="), "{:?}", self.headers);
+            let challenge = self.header("www-authenticate");
+            assert!(challenge.starts_with("Bearer realm=\"countersign\""), "{challenge}");
         }
         self
     }
