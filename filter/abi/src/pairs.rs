@@ -74,6 +74,12 @@ mod tests {
     }
 
     #[test]
+    fn names_and_values_may_be_any_bytes() {
+        let bytes = [&[1, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0][..], b"x\xff\0\xc0\0\0"].concat();
+        assert_eq!(decode(&bytes).unwrap(), [(&b"x\xff"[..], &b"\xc0\0"[..])]);
+    }
+
+    #[test]
     fn a_map_that_is_cut_or_continued_anywhere_is_refused() {
         let encoded = encode(&[(":path", "/a"), ("x-user-id", "u-1")]);
         for length in 1..encoded.len() {
