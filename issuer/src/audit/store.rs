@@ -18,6 +18,13 @@ macro_rules! event_columns {
     };
 }
 
+/// Those events as [`Link`]s.
+macro_rules! links {
+    ($which:literal) => {
+        concat!("SELECT ", event_columns!(), ", mac, sequence, seal FROM audit_events ", $which)
+    };
+}
+
 /// Writes an event, and a log line once it is committed.
 ///
 /// # Errors
@@ -250,11 +257,7 @@ pub async fn set_chain(tx: &mut Tx<'_>, chain: &Chain) -> Result<(), Error> {
 /// # Errors
 /// Those of the database.
 pub async fn unsealed<'e>(source: impl Source<'e>, after: &str, most: i64) -> Result<Vec<Link>, Error> {
-    let query = concat!(
-        "SELECT ",
-        event_columns!(),
-        ", mac, sequence, seal FROM audit_events WHERE sequence IS NULL AND id > $1 ORDER BY id LIMIT $2"
-    );
+    let query = links!("WHERE sequence IS NULL AND id > $1 ORDER BY id LIMIT $2");
     Ok(sqlx::query_as(query).bind(after.to_owned()).bind(most).fetch_all(source).await?)
 }
 
@@ -279,12 +282,7 @@ pub async fn sealed<'e>(
     after_id: &str,
     most: i64,
 ) -> Result<Vec<Link>, Error> {
-    let query = concat!(
-        "SELECT ",
-        event_columns!(),
-        ", mac, sequence, seal FROM audit_events
-         WHERE (sequence, id) > ($1, $2) ORDER BY sequence, id LIMIT $3"
-    );
+    let query = links!("WHERE (sequence, id) > ($1, $2) ORDER BY sequence, id LIMIT $3");
     Ok(sqlx::query_as(query).bind(after).bind(after_id.to_owned()).bind(most).fetch_all(source).await?)
 }
 
@@ -299,12 +297,7 @@ pub async fn unsealed_at<'e>(
     after: &str,
     most: i64,
 ) -> Result<Vec<Link>, Error> {
-    let query = concat!(
-        "SELECT ",
-        event_columns!(),
-        ", mac, sequence, seal FROM audit_events
-         WHERE (sequence IS NULL OR sequence > $1) AND id > $2 ORDER BY id LIMIT $3"
-    );
+    let query = links!("WHERE (sequence IS NULL OR sequence > $1) AND id > $2 ORDER BY id LIMIT $3");
     Ok(sqlx::query_as(query).bind(sealed).bind(after.to_owned()).bind(most).fetch_all(source).await?)
 }
 
